@@ -1,0 +1,1 @@
+"""The trust base: chain, contracts, signatures, receipts. Knows nothing above it."""
