@@ -1,0 +1,1 @@
+"""Pure computation: plans, masks, commitments, noise. Knows nothing above it."""

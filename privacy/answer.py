@@ -1,0 +1,197 @@
+"""From the cells of a sum to the answer's table, with the 95 % error of each number (docs/protocol.md §6).
+
+One row for each group, the groups `other` and the empty ones too, ascending by group key. A histogram
+called h gives one column for each bin, called by its ends, for example `h[17,25)`; the last bin is
+closed, `h[82,90]`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from privacy.errors import AnswerInvalid
+from privacy.estimates import (
+    Estimate,
+    Noisy,
+    estimate_average,
+    estimate_count,
+    estimate_deviation,
+    estimate_sum,
+    estimate_variance,
+)
+from privacy.fixed_point import power_of_two
+from privacy.lanes import CELL_MAX, LaneKind, find_lane
+from privacy.layout import group_key, group_order, lane_cells
+from privacy.plan import Plan
+from privacy.query import Output, OutputKind
+from privacy.session import SumParameters
+
+Value = str | int | float | None
+
+ROWS_EXPECTED = 1000
+"""The group size for which a quote states the errors that depend on it."""
+
+_Column = list[tuple[Value, float | None]]
+_COUNTS = (OutputKind.COUNT, OutputKind.COUNT_DISTINCT, OutputKind.HISTOGRAM)
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerTable:
+    """The answer.
+
+    Attributes:
+        columns: names, in the order of the SELECT list.
+        rows: values; group keys are texts or integers, counts integers, the rest doubles or None.
+        error95: for each row the errors; None where a value is no number.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Value, ...], ...]
+    error95: tuple[tuple[float | None, ...], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the table as a receipt has it: integers as decimal strings, doubles as JSON numbers."""
+        return {
+            "columns": list(self.columns),
+            "rows": [[_json_value(value) for value in row] for row in self.rows],
+            "error95": [list(row) for row in self.error95],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedError:
+    """What a quote says about one column.
+
+    Attributes:
+        column: its name.
+        error95: the 95 % error if every holder contributes; None for a group column, or if there is no value.
+        rows: the group size that the error is stated for; None if it does not depend on one.
+    """
+
+    column: str
+    error95: float | None
+    rows: int | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object of a quote."""
+        rows = None if self.rows is None else str(self.rows)
+        return {"column": self.column, "error95": self.error95, "rows": rows}
+
+
+def decode_answer(plan: Plan, params: SumParameters, survivors: int, cells: Sequence[int]) -> AnswerTable:
+    """Return the table that a sum's cells stand for.
+
+    Args:
+        plan: the verified plan.
+        params: the session's parameters, of its true roster.
+        survivors: how many holders contributed.
+        cells: the d cells of the sum, signed.
+
+    Raises:
+        AnswerInvalid: numbers that cannot belong to this plan and roster.
+    """
+    if len(cells) != plan.cells:
+        raise AnswerInvalid(f"expected {plan.cells} cells, got {len(cells)}")
+    if any(abs(int(cell)) >= CELL_MAX for cell in cells):
+        raise AnswerInvalid("expected cells below 2^62 in absolute value")
+    if not params.floor <= survivors <= params.holders:
+        raise AnswerInvalid(f"expected {params.floor} to {params.holders} survivors, got {survivors}")
+    variances = _variances(plan, params, survivors)
+    starts = [lane_cells(plan, number).start for number in range(len(plan.lanes))]
+    groups = group_order(plan)
+    columns: list[_Column] = []
+    for output in plan.outputs:
+
+        def cell(lane: int, group: int, bin_: int = 0) -> Noisy:
+            value = int(cells[starts[lane] + bin_ * plan.groups + group]) * plan.lanes[lane].unit
+            return Noisy(plan.lanes[lane], value, variances[lane])
+
+        columns += _decode(plan, output, groups, cell)
+    rows = tuple(tuple(pair[0] for pair in row) for row in zip(*columns, strict=True))
+    errors = tuple(tuple(pair[1] for pair in row) for row in zip(*columns, strict=True))
+    return AnswerTable(plan.columns, rows, errors)
+
+
+def expected_error95(plan: Plan, params: SumParameters) -> tuple[ExpectedError, ...]:
+    """Return what a quote says: the error of each column if all of the roster contributes.
+
+    Errors that depend on a group's size are stated for 1,000 rows, and for the values that make them largest: all
+    at one end of the clipping interval for an average, half at each end for a variance or standard deviation.
+    """
+    variances = _variances(plan, params, params.holders)
+    expected: list[ExpectedError] = []
+
+    for output in plan.outputs:
+        spread = output.kind not in (OutputKind.SUM, OutputKind.AVG)
+
+        def cell(lane: int, group: int, bin_: int = 0, *, spread: bool = spread) -> Noisy:
+            return Noisy(plan.lanes[lane], _extreme(plan, lane, spread=spread), variances[lane])
+
+        sized = output.kind not in (*_COUNTS, OutputKind.GROUP, OutputKind.SUM)
+        if output.kind is OutputKind.SUM:
+            sized = cell(find_lane(plan.lanes, LaneKind.SUM, output.column), 0).rounding > 0
+        for column in _decode(plan, output, [0], cell):
+            error, rows = column[0][1], ROWS_EXPECTED if sized else None
+            expected.append(ExpectedError(plan.columns[len(expected)], error, rows))
+    return tuple(expected)
+
+
+def _variances(plan: Plan, params: SumParameters, survivors: int) -> list[Fraction]:
+    """Return the noise parameter of each lane's cells: one share for each survivor."""
+    return [survivors * lane.share(params.divisor) for lane in plan.lanes]
+
+
+def _extreme(plan: Plan, number: int, *, spread: bool) -> Fraction:
+    """Return the value of a cell of 1,000 rows at one end of the interval, or half of them at each."""
+    lane = plan.lanes[number]
+    if spread and lane.kind is LaneKind.SUM:
+        return Fraction(0)
+    return ROWS_EXPECTED * lane.row_max * power_of_two(-lane.value_bits)
+
+
+def _decode(plan: Plan, output: Output, groups: Sequence[int], cell: Callable[..., Noisy]) -> list[_Column]:
+    """Return the column of one output, or the columns of its bins: a value and an error for each group."""
+    if output.kind is OutputKind.GROUP:
+        place = [dimension.column for dimension in plan.group_by].index(output.column or "")
+        return [[(group_key(plan, group)[place], None) for group in groups]]
+    if output.kind in _COUNTS:
+        kind = LaneKind(output.kind.value.removeprefix("count_"))
+        number = find_lane(plan.lanes, kind, output.column, output.bins or 1)
+        bins = range(plan.lanes[number].bins)
+        return [[_count_pair(cell(number, group, bin_)) for group in groups] for bin_ in bins]
+    return [[_pair(estimate) for estimate in _estimates(plan, output, groups, cell)]]
+
+
+def _estimates(
+    plan: Plan, output: Output, groups: Sequence[int], cell: Callable[..., Noisy]
+) -> Iterator[Estimate | None]:
+    count = find_lane(plan.lanes, LaneKind.COUNT_OF, output.column)
+    total = find_lane(plan.lanes, LaneKind.SUM, output.column)
+    if output.kind is OutputKind.SUM:
+        yield from (estimate_sum(cell(count, group), cell(total, group)) for group in groups)
+        return
+    if output.kind is OutputKind.AVG:
+        yield from (estimate_average(cell(count, group), cell(total, group)) for group in groups)
+        return
+    square = find_lane(plan.lanes, LaneKind.SQUARE, output.column)
+    sample = output.kind in (OutputKind.VAR_SAMP, OutputKind.STDDEV_SAMP)
+    deviation = output.kind in (OutputKind.STDDEV_SAMP, OutputKind.STDDEV_POP)
+    for group in groups:
+        variance = estimate_variance(
+            cell(count, group), cell(total, group), cell(square, group), sample=sample
+        )
+        yield estimate_deviation(variance) if deviation and variance is not None else variance
+
+
+def _count_pair(count: Noisy) -> tuple[Value, float | None]:
+    estimate = estimate_count(count)
+    return int(estimate.value), float(estimate.error)
+
+
+def _pair(estimate: Estimate | None) -> tuple[Value, float | None]:
+    return (None, None) if estimate is None else (float(estimate.value), float(estimate.error))
+
+
+def _json_value(value: Value) -> Any:
+    return str(value) if isinstance(value, int) else value

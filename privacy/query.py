@@ -1,0 +1,143 @@
+"""The typed query that SQL is translated into: outputs, groups and filter, with their JSON and SQL forms.
+
+A `Query` is what the buyer asked, free of spelling: column names are the policy's, literals are typed, AND
+and OR are flat. `render_sql` writes it back, and parsing that text gives the same query again.
+"""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+
+Literal = str | int | Decimal
+"""A text, an integer, or a number as an exact decimal."""
+
+
+class OutputKind(StrEnum):
+    """What one item of the SELECT list computes."""
+
+    GROUP = "group"
+    COUNT = "count"
+    COUNT_DISTINCT = "count_distinct"
+    SUM = "sum"
+    AVG = "avg"
+    VAR_SAMP = "var_samp"
+    VAR_POP = "var_pop"
+    STDDEV_SAMP = "stddev_samp"
+    STDDEV_POP = "stddev_pop"
+    HISTOGRAM = "histogram"
+
+
+class Comparison(StrEnum):
+    """A comparison of a column with a literal."""
+
+    EQUAL = "="
+    NOT_EQUAL = "<>"
+    LESS = "<"
+    LESS_OR_EQUAL = "<="
+    GREATER = ">"
+    GREATER_OR_EQUAL = ">="
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where something stands in the query's text: line and character in it, from 1."""
+
+    line: int | None
+    position: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One item of the SELECT list.
+
+    Attributes:
+        name: the name of the column of the answer; for a histogram, of its family of columns.
+        kind: what is computed.
+        column: the policy's name of the column; None for COUNT(*).
+        bins: the number of bins of a histogram, else None.
+        at: where it stands in the text, for messages; no part of the query's identity.
+    """
+
+    name: str
+    kind: OutputKind
+    column: str | None = None
+    bins: int | None = None
+    at: Position | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf:
+    """AND of at least two terms, none of them an AND."""
+
+    terms: "tuple[Predicate, ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """OR of at least two terms, none of them an OR."""
+
+    terms: "tuple[Predicate, ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class Negation:
+    """NOT of a term, with SQL's three values."""
+
+    term: "Predicate"
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """A column compared with a literal."""
+
+    column: str
+    type: str
+    comparison: Comparison
+    value: Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Among:
+    """`column IN (values)`, at least one value."""
+
+    column: str
+    type: str
+    values: tuple[Literal, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """`column BETWEEN low AND high`, both inclusive."""
+
+    column: str
+    type: str
+    low: Literal
+    high: Literal
+
+
+@dataclass(frozen=True, slots=True)
+class IsNull:
+    """`column IS NULL`."""
+
+    column: str
+    type: str
+
+
+Predicate = AllOf | AnyOf | Negation | Compare | Among | Between | IsNull
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One SELECT over a listing.
+
+    Attributes:
+        listing: the listing's name.
+        outputs: the SELECT list, in order.
+        group_by: the policy's names of the group columns, in order.
+        filter: the WHERE clause, or None.
+    """
+
+    listing: str
+    outputs: tuple[Output, ...]
+    group_by: tuple[str, ...] = ()
+    filter: Predicate | None = None

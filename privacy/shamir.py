@@ -1,0 +1,59 @@
+"""Shamir's secret sharing over GF(2^255 − 19), with weights computed once for a set of holders.
+
+Holder i has the share at x = i + 1. Which holders answer is the same for every secret of a session, so the
+Lagrange weights are too.
+
+Source: A. Shamir, How to share a secret, CACM 22 (1979); docs/protocol.md §4.
+"""
+
+from collections.abc import Sequence
+
+FIELD_PRIME = (1 << 255) - 19  # p
+_REDUCE_EVERY = 8  # Horner steps: x has at most 11 bits, so the accumulator stays below 350 bits
+
+
+def split(secret: int, coefficients: Sequence[int], count: int) -> list[int]:
+    """Deal shares of a secret to holders 0 … count − 1.
+
+    Args:
+        secret: in [0, p).
+        coefficients: of x, x², …, uniform in [0, p); their number is the threshold − 1.
+        count: the number of holders.
+    """
+    polynomial = [secret, *coefficients]
+    return [evaluate(polynomial, index) for index in range(count)]
+
+
+def evaluate(polynomial: Sequence[int], index: int) -> int:
+    """Return the share of one holder: the polynomial (constant term first) at x = index + 1."""
+    x = index + 1
+    total = 0
+    for step, coefficient in enumerate(reversed(polynomial)):
+        total = total * x + coefficient
+        if step % _REDUCE_EVERY == 0:
+            total %= FIELD_PRIME
+    return total % FIELD_PRIME
+
+
+def lagrange_weights(indices: Sequence[int], at: int = 0) -> list[int]:
+    """Return w with f(at) = Σ w_k·f(x_k) for every polynomial f of degree below the number of holders.
+
+    Args:
+        indices: distinct roster indices; their points are x = index + 1.
+        at: the point x of interest; 0 gives the secret.
+    """
+    points = [index + 1 for index in indices]
+    weights = []
+    for k, x in enumerate(points):
+        numerator = denominator = 1
+        for m, other in enumerate(points):
+            if m != k:
+                numerator = numerator * (at - other) % FIELD_PRIME
+                denominator = denominator * (x - other) % FIELD_PRIME
+        weights.append(numerator * pow(denominator, -1, FIELD_PRIME) % FIELD_PRIME)
+    return weights
+
+
+def combine(weights: Sequence[int], shares: Sequence[int]) -> int:
+    """Return Σ w_k·s_k mod p."""
+    return sum(weight * share for weight, share in zip(weights, shares, strict=True)) % FIELD_PRIME

@@ -1,0 +1,279 @@
+"""Policies, queries and small tables for tests of plans, and the sums of a table as plain Python computes them."""
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from hypothesis import strategies as st
+
+from privacy.lanes import Lane, LaneKind
+from privacy.layout import cell_index, group_index
+from privacy.plan import Plan
+from privacy.planning import build_plan, plan_parameters
+from privacy.policy import Policy
+from privacy.query import (
+    AllOf,
+    Among,
+    AnyOf,
+    Between,
+    Compare,
+    Comparison,
+    IsNull,
+    Literal,
+    Negation,
+    Output,
+    OutputKind,
+    Predicate,
+    Query,
+)
+from privacy.session import SumParameters
+from privacy.sql import parse_query
+from privacy.types import Address, AssetRef, Digest, ListingRef
+
+ROOT = Path(__file__).resolve().parents[2]
+
+POLICY: dict[str, Any] = {
+    "version": 1,
+    "listing": "用电",
+    "title": "Electricity use",
+    "privacy_unit": {"column": "户号", "rows_per_unit": 3, "proved": False, "disjoint": True},
+    "row_key": ["month"],
+    "rows_max": 10_000,
+    "columns": {
+        "户号": {"type": "text", "filter": True},
+        "城镇": {"type": "text", "domain": ["南山", "福田", 'O\'Hara "x"'], "filter": True},
+        "Grade": {"type": "integer", "domain": [3, -1, 2], "low": -1, "high": 5, "filter": True},
+        "kwh": {"type": "number", "low": "-2.75", "high": "1000.5", "scale_bits": 2, "filter": True},
+        "age": {"type": "integer", "low": 0, "high": 120, "nullable": False, "filter": True},
+        "secret": {"type": "text"},
+    },
+    "null_values": ["?"],
+    "aggregates": ["count", "count_distinct", "sum", "avg", "var", "stddev", "histogram"],
+    "purposes": ["research", "audit"],
+    "rho": {"per_request": "1", "total": "100"},
+    "price": {"fee_minor": 7, "rate_minor_per_rho": 10},
+}
+
+Row = dict[str, Any]
+
+
+def policy_of(**changes: Any) -> Policy:
+    """The policy, with some of its fields replaced."""
+    return Policy.from_mapping({**POLICY, **changes})
+
+
+def unit_of(**changes: Any) -> dict[str, Any]:
+    """The policy's privacy unit, with some of its fields replaced."""
+    return {**POLICY["privacy_unit"], **changes}
+
+
+def assets_of(policy: Policy, holders: int) -> list[AssetRef]:
+    """One asset for each of some holders."""
+    return [
+        AssetRef(
+            asset=Digest(hashlib.sha256(b"asset%d" % number).digest()),
+            version=number + 1,
+            holder=Address(hashlib.sha256(b"holder%d" % number).digest()[:20]),
+            policy_hash=policy.hash(),
+            snapshot_root=Digest(hashlib.sha256(b"root%d" % number).digest()),
+        )
+        for number in range(holders)
+    ]
+
+
+def listing_of(policy: Policy) -> ListingRef:
+    """The listing of a policy."""
+    return ListingRef(Digest(b"\x11" * 32), policy.listing)
+
+
+def plan_of(sql: str | Query, policy: Policy, *, holders: int = 3, rho_micro: int | None = None) -> Plan:
+    """The plan of a query over some holders."""
+    query = parse_query(sql, policy) if isinstance(sql, str) else sql
+    return build_plan(
+        query,
+        policy,
+        listing_of(policy),
+        assets_of(policy, holders),
+        purpose=policy.purposes[0],
+        rho_micro=rho_micro,
+    )
+
+
+def params_of(plan: Plan, holders: int | None = None) -> SumParameters:
+    """The parameters of a roster: the whole planned one, or a smaller one."""
+    if holders is None:
+        return plan_parameters(plan)
+    return SumParameters.of(
+        n=holders, colluders=plan.colluders, dropouts=plan.dropouts, min_holders=plan.min_holders
+    )
+
+
+def example(name: str) -> Policy:
+    """The policy of an example."""
+    return Policy.from_yaml((ROOT / "examples" / name / "policy.yaml").read_text(encoding="utf8"))
+
+
+# --- sums, as the protocol's document defines them --------------------------------------------------------------
+
+
+def sums_of(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> list[int]:
+    """The integer sums of rows that all pass the filter, none of a unit with too many rows."""
+    sums = [0] * plan.cells
+    units: set[tuple[int, int, Any]] = set()
+    for row in rows:
+        group = group_index(plan, [row[dimension.column] for dimension in plan.group_by])
+        for number, lane in enumerate(plan.lanes):
+            if lane.kind is LaneKind.DISTINCT:
+                units.add((number, group, row[lane.column or ""]))
+                continue
+            for bin_, amount in _amounts(lane, row):
+                sums[cell_index(plan, number, group, bin_)] += amount
+    for number, group, _ in units:
+        sums[cell_index(plan, number, group)] += 1
+    return sums
+
+
+def _amounts(lane: Lane, row: Mapping[str, Any]) -> list[tuple[int, int]]:
+    if lane.kind is LaneKind.COUNT:
+        return [(0, 1)]
+    value = row[lane.column or ""]
+    if value is None or math.isnan(value):
+        return []
+    if lane.kind is LaneKind.COUNT_OF:
+        return [(0, 1)]
+    assert lane.low is not None and lane.high is not None
+    clipped = min(max(float(value), float(lane.low)), float(lane.high))
+    integer = math.floor(clipped * 2.0**lane.scale_bits + 0.5)
+    if lane.kind is LaneKind.HISTOGRAM:
+        inside = [k for k in range(lane.bins) if lane.edges[k] <= integer < lane.edges[k + 1]]
+        return [(inside[0] if inside else lane.bins - 1, 1)]
+    centred = integer - lane.center
+    return [(0, centred if lane.kind is LaneKind.SUM else centred * centred)]
+
+
+# --- strategies -------------------------------------------------------------------------------------------------
+
+_letters = st.characters(categories=["Lu", "Ll", "Lo", "Nd", "Pc", "Sm"], max_codepoint=0x9FFF)
+names = st.one_of(
+    st.sampled_from(["a", "town", "城镇", "select", "b c", 'q"q', "x'y", "用电量（度）", "A"]),
+    st.text(_letters, min_size=1, max_size=8),
+).filter(lambda text: text == text.strip() and _is_plain(text))
+texts = st.one_of(st.sampled_from(["南山", "O'Hara", 'say "x"', "--", "/*", ";", "Ａ"]), names)
+numbers = st.decimals(min_value=-(10**6), max_value=10**6, allow_nan=False, places=3)
+
+
+def _is_plain(text: str) -> bool:
+    import unicodedata
+
+    return text.isprintable() and unicodedata.is_normalized("NFC", text)
+
+
+@st.composite
+def columns(draw: st.DrawFn) -> dict[str, Any]:
+    """A column of a policy."""
+    kind = draw(st.sampled_from(["text", "integer", "number"]))
+    column: dict[str, Any] = {"type": kind, "filter": draw(st.booleans()), "nullable": draw(st.booleans())}
+    if kind == "text" and draw(st.booleans()):
+        column["domain"] = draw(
+            st.lists(texts.filter(lambda t: t != "other"), min_size=1, max_size=4, unique=True)
+        )
+    if kind == "integer" and draw(st.booleans()):
+        column["domain"] = draw(st.lists(st.integers(-(2**62), 2**62), min_size=1, max_size=4, unique=True))
+    if kind != "text" and draw(st.booleans()):
+        low = draw(numbers)
+        column["low"], column["high"] = str(low), str(low + draw(st.decimals(2, 10**6, places=2)))
+        column["scale_bits"] = draw(st.integers(0, 12))
+    return column
+
+
+@st.composite
+def policies(draw: st.DrawFn) -> Policy:
+    """A policy with at least one dimension and one measure."""
+    given: dict[str, Any] = draw(st.dictionaries(names, columns(), max_size=5))
+    given["城镇"] = POLICY["columns"]["城镇"]
+    given["kwh"] = POLICY["columns"]["kwh"]
+    unit = draw(st.sampled_from([None, "户号"]))
+    rows = 1 if unit is None else draw(st.integers(1, 5))
+    aggregates = [each for each in POLICY["aggregates"] if unit is not None or each != "count_distinct"]
+    return policy_of(
+        listing=draw(names),
+        columns=given,
+        privacy_unit={"column": unit, "rows_per_unit": rows, "proved": True, "disjoint": True},
+        aggregates=aggregates,
+        rows_max=draw(st.integers(5, 10**6)),
+        min_holders=1,
+    )
+
+
+def _literals(kind: str) -> st.SearchStrategy[Literal]:
+    if kind == "text":
+        return texts
+    if kind == "integer":
+        return st.integers(-(2**63) + 1, 2**63 - 1)
+    return numbers.map(lambda value: Decimal(value).normalize() + 0)
+
+
+@st.composite
+def _leaves(draw: st.DrawFn, policy: Policy) -> Predicate:
+    column = draw(st.sampled_from([column for column in policy.columns if column.filter]))
+    kind, name = column.type.value, column.name
+    literals = _literals(kind)
+    shape = draw(st.sampled_from(["compare", "among", "between", "null"]))
+    if shape == "among":
+        return Among(name, kind, tuple(draw(st.lists(literals, min_size=1, max_size=3))))
+    if shape == "null":
+        return IsNull(name, kind)
+    if shape == "between" and kind != "text":
+        return Between(name, kind, draw(literals), draw(literals))
+    allowed = list(Comparison)[: 2 if kind == "text" else None]
+    return Compare(name, kind, draw(st.sampled_from(allowed)), draw(literals))
+
+
+def _joined(kind: type[AllOf] | type[AnyOf], terms: list[Predicate]) -> Predicate:
+    """Join terms flatly, as parsing does."""
+    flat: list[Predicate] = []
+    for term in terms:
+        flat += term.terms if isinstance(term, kind) else [term]
+    return kind(tuple(flat))
+
+
+def filters(policy: Policy) -> st.SearchStrategy[Predicate]:
+    """A filter over the policy's filter columns."""
+    return st.recursive(
+        _leaves(policy),
+        lambda inner: st.one_of(
+            inner.map(Negation),
+            st.lists(inner, min_size=2, max_size=3).map(lambda terms: _joined(AllOf, terms)),
+            st.lists(inner, min_size=2, max_size=3).map(lambda terms: _joined(AnyOf, terms)),
+        ),
+        max_leaves=8,
+    )
+
+
+@st.composite
+def queries(draw: st.DrawFn, policy: Policy) -> Query:
+    """A query that the policy allows."""
+    dimensions = [column.name for column in policy.columns if column.is_dimension]
+    measures = [column for column in policy.columns if column.is_measure]
+    group_by = tuple(draw(st.lists(st.sampled_from(dimensions), max_size=2, unique=True)))
+    kinds = [OutputKind.GROUP] * bool(group_by) + list(OutputKind)[1:]
+    if policy.unit.column is None:
+        kinds.remove(OutputKind.COUNT_DISTINCT)
+    outputs = []
+    for number, kind in enumerate([OutputKind.COUNT, *draw(st.lists(st.sampled_from(kinds), max_size=5))]):
+        name = f"{draw(names)}{number}"
+        column, bins = None, None
+        if kind is OutputKind.GROUP:
+            column = draw(st.sampled_from(group_by))
+        elif kind is OutputKind.COUNT_DISTINCT:
+            column = policy.unit.column
+        elif kind is not OutputKind.COUNT:
+            column = draw(st.sampled_from(measures)).name
+        if kind is OutputKind.HISTOGRAM:
+            bins = draw(st.integers(1, 2))
+        outputs.append(Output(name, kind, column, bins))
+    filter_ = draw(st.none() | filters(policy))
+    return Query(policy.listing, tuple(outputs), group_by, filter_)

@@ -1,0 +1,102 @@
+import math
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from privacy.accounting import Budget, budget_micro, loss_micro, split_rho, zcdp_epsilon
+from privacy.errors import BudgetExceeded, BudgetInvalid
+
+
+@given(st.integers(0, 10**12), st.integers(1, 100))
+def test_a_split_never_exceeds_what_is_charged(rho_micro: int, parts: int) -> None:
+    shares = split_rho(rho_micro, parts)
+    assert len(shares) == parts
+    assert rho_micro - parts < sum(shares) <= rho_micro
+    assert split_rho(rho_micro, 0) == ()
+
+
+@given(st.decimals(0, 10**6, places=9))
+def test_losses_round_up_and_budgets_down(rho: Decimal) -> None:
+    exact = rho * 10**6
+    assert budget_micro(rho) <= exact <= loss_micro(rho)
+    assert loss_micro(rho) - budget_micro(rho) == (exact != exact.to_integral_value())
+
+
+@pytest.mark.parametrize("rho", [Decimal(-1), Decimal("nan"), Decimal("inf"), Decimal(2) ** 64])
+def test_what_is_no_amount_is_refused(rho: Decimal) -> None:
+    for read in (loss_micro, budget_micro):
+        with pytest.raises(BudgetInvalid):
+            read(rho)
+
+
+def test_a_reservation_becomes_a_charge_or_is_released() -> None:
+    budget = Budget(100).reserve(60)
+    assert (budget.reserved_micro, budget.spent_micro, budget.available_micro) == (60, 0, 40)
+    charged = budget.charge(60)
+    assert (charged.reserved_micro, charged.spent_micro, charged.available_micro) == (0, 60, 40)
+    assert budget.release(60) == Budget(100)
+
+
+def test_what_is_not_there_cannot_be_reserved_charged_or_released() -> None:
+    budget = Budget(100).reserve(60)
+    with pytest.raises(BudgetExceeded) as caught:
+        budget.reserve(41)
+    assert (caught.value.asked, caught.value.available) == (41, 40)
+    for wrong in (0, -1, 61):
+        with pytest.raises(BudgetInvalid):
+            budget.charge(wrong)
+        with pytest.raises(BudgetInvalid):
+            budget.release(wrong)
+    with pytest.raises(BudgetInvalid):
+        budget.reserve(0)
+    for amounts in ((-1, 0, 0), (1, 1, 1), (5, -1, 3)):
+        with pytest.raises(BudgetInvalid):
+            Budget(*amounts)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["reserve", "charge", "release"]), st.integers(1, 60)), max_size=30)
+)
+def test_reserved_and_spent_never_exceed_the_total(steps: list[tuple[str, int]]) -> None:
+    budget, spent = Budget(100), 0
+    for name, amount in steps:
+        try:
+            budget = getattr(budget, name)(amount)
+        except (BudgetExceeded, BudgetInvalid):
+            continue
+        assert budget.reserved_micro + budget.spent_micro <= budget.total_micro == 100
+        assert budget.spent_micro >= spent
+        spent = budget.spent_micro
+
+
+@pytest.mark.parametrize("delta", [1e-3, 1e-6, 1e-10])
+@pytest.mark.parametrize("rho_micro", [1, 1000, 50_000, 500_000, 1_000_000, 50_000_000])
+def test_epsilon_is_the_least_over_a_fine_grid_of_orders(rho_micro: int, delta: float) -> None:
+    rho = rho_micro / 1e6
+    found = zcdp_epsilon(rho_micro, delta)
+    least = min(
+        alpha * rho - math.log(alpha * delta) / (alpha - 1) + math.log1p(-1 / alpha)
+        for alpha in (1 + math.exp(step / 200) for step in range(-2000, 6000))
+    )
+    assert found == pytest.approx(max(0.0, least), rel=1e-3)
+    assert found <= rho + 2 * math.sqrt(rho * math.log(1 / delta))
+
+
+def test_epsilon_of_known_values() -> None:
+    """With ρ = 0.5 and δ = 1e-6 the simple bound gives 5.757; the tight one less."""
+    assert zcdp_epsilon(500_000, 1e-6) == pytest.approx(5.227, abs=0.002)
+    assert zcdp_epsilon(0, 1e-6) == 0
+
+
+@given(st.integers(0, 10**8), st.integers(0, 10**8))
+def test_epsilon_grows_with_rho(first: int, second: int) -> None:
+    low, high = sorted((first, second))
+    assert zcdp_epsilon(low, 1e-6) <= zcdp_epsilon(high, 1e-6) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(("rho_micro", "delta"), [(-1, 0.1), (1, 0.0), (1, 1.0), (1, math.nan)])
+def test_epsilon_of_nonsense_is_refused(rho_micro: int, delta: float) -> None:
+    with pytest.raises(BudgetInvalid):
+        zcdp_epsilon(rho_micro, delta)
