@@ -1,0 +1,1 @@
+"""HTTP edge of the exchange: routes, sign-in, problem+json."""

@@ -1,0 +1,1 @@
+"""The market: participants, assets, listings, quotes, requests and their life cycle."""

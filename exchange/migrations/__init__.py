@@ -1,0 +1,1 @@
+"""The history of the market's tables, one alembic revision per change."""

