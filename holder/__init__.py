@@ -1,0 +1,1 @@
+"""The node that runs beside the data and trusts nobody."""

@@ -1,0 +1,187 @@
+"""The holder's rows, reached through the engine of their source: only ever as sums, and only as registered.
+
+One query runs at a time, so that the engine's memory limit is the process's, and every run compares the data with the
+registered fingerprint before and after: a changed source is refused, never summed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from holder.engine import Engine
+from holder.errors import (
+    AssetNotRegistered,
+    AssetUnknown,
+    DataRefused,
+    EngineFailed,
+    RowsExceedCeiling,
+    SchemaMismatch,
+    SnapshotChanged,
+    SourceUnreadable,
+)
+from holder.probe import require_same_numbers
+from holder.settings import AssetSettings, EngineSettings, FileSource, HolderSettings
+from holder.snapshot import Progress, Snapshot, snapshot_salt_key, take_snapshot
+from holder.types import StoredAsset
+from ledger.signing import Signer
+from privacy.errors import CellOutOfRange, PolicyInvalid
+from privacy.policy import Policy
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from pandas import DataFrame
+
+    from privacy.plan import Plan
+
+
+class DataRoom:
+    """Opens the sources of the configured assets.
+
+    Args:
+        settings: assets and engine limits.
+        frames: pandas frames by asset name, for a holder that runs the node inside its own program.
+    """
+
+    def __init__(self, settings: HolderSettings, *, frames: Mapping[str, DataFrame] | None = None) -> None:
+        self._settings = settings
+        self._frames = dict(frames or {})
+        self._turn = threading.Lock()
+
+    def policy(self, name: str) -> Policy:
+        """Read an asset's policy file.
+
+        Raises:
+            PolicyInvalid: with every problem.
+        """
+        path = self._settings.asset(name).policy_file
+        try:
+            return Policy.from_yaml(path.read_text("utf-8"))
+        except (OSError, UnicodeDecodeError) as err:
+            raise PolicyInvalid([f"policy: expected a UTF-8 file at {path}"]) from err
+
+    def snapshot(
+        self, name: str, policy: Policy, signer: Signer, asset_id: bytes, *, progress: Progress | None = None
+    ) -> Snapshot:
+        """Check an asset's rows and take their root.
+
+        Raises:
+            SchemaMismatch, RowsExceedCeiling, SourceUnreadable, EngineFailed
+            EngineDisagrees: the engine computes other numbers than every other.
+            SnapshotChanged: the source changed meanwhile.
+        """
+        asset = self._settings.asset(name)
+        with self._turn:
+            engine = self._open(asset)
+            try:
+                require_same_numbers(engine)
+                taken = take_snapshot(
+                    engine,
+                    policy,
+                    salt_key=snapshot_salt_key(signer, asset_id),
+                    trim=asset.source.trim,
+                    progress=progress,
+                )
+            finally:
+                engine.close()
+            self._require_unchanged(asset, taken.fingerprint)
+        return taken
+
+    def cells(self, stored: StoredAsset, plan: Plan) -> NDArray[np.int64]:
+        """Run a verified plan over an asset's registered rows.
+
+        Raises:
+            SnapshotChanged: the source is not what was registered.
+            DataRefused: the query cannot be run as the plan promises.
+            SourceUnreadable: the source is away; try again.
+        """
+        from holder.sums import compute_cells
+
+        asset = self.configured(stored)
+        policy = Policy.from_mapping(stored.policy)
+        with self._turn:
+            self._require_unchanged(asset, stored.fingerprint)
+            engine = self._open(asset)
+            try:
+                _require_same(stored, engine.fingerprint())
+                cells = compute_cells(engine, plan, policy, trim=bool(stored.source.get("trim", False)))
+            except (EngineFailed, SchemaMismatch, RowsExceedCeiling, CellOutOfRange) as err:
+                raise DataRefused(f"{type(err).__name__}: {err}") from err
+            finally:
+                engine.close()
+            self._require_unchanged(asset, stored.fingerprint)
+        return cells
+
+    def require_unchanged(self, stored: StoredAsset) -> None:
+        """Compare files with their fingerprint, without reading them; tables are compared when they are summed.
+
+        Raises:
+            SnapshotChanged: they differ.
+        """
+        self._require_unchanged(self.configured(stored), stored.fingerprint)
+
+    def configured(self, stored: StoredAsset) -> AssetSettings:
+        """Return the settings of a registered asset.
+
+        Raises:
+            AssetUnknown: the configuration no longer has it, or has another source under its name.
+        """
+        for asset in self._settings.assets:
+            if asset.name == stored.name:
+                if asset.source.to_json() != dict(stored.source):
+                    raise SnapshotChanged(
+                        f"asset {asset.name}: its source is not the one that was registered"
+                    )
+                return asset
+        raise AssetUnknown(f"asset {stored.name} is registered, but not configured here")
+
+    def _open(self, asset: AssetSettings) -> Engine:
+        if asset.name in self._frames:
+            from holder.duckdb_engine import open_frame
+
+            return open_frame(self._frames[asset.name], self._settings.engine)
+        return open_source(asset, self._settings.engine)
+
+    def _require_unchanged(self, asset: AssetSettings, fingerprint: Mapping[str, Any]) -> None:
+        if isinstance(asset.source, FileSource) and asset.name not in self._frames:
+            from holder.duckdb_engine import file_fingerprint
+
+            try:
+                found = file_fingerprint(asset.source)
+            except SourceUnreadable as err:
+                raise SnapshotChanged(f"asset {asset.name}: its files are gone") from err
+            if found != dict(fingerprint):
+                raise SnapshotChanged(f"asset {asset.name}: its files are not those that were registered")
+
+
+def open_source(asset: AssetSettings, engine: EngineSettings) -> Engine:
+    """Open an asset's rows.
+
+    Raises:
+        SourceUnreadable: there is nothing to open.
+    """
+    if isinstance(asset.source, FileSource):
+        from holder.duckdb_engine import open_files
+
+        return open_files(asset.source, engine)
+    from holder.sqlalchemy_engine import open_table
+
+    return open_table(asset.source)
+
+
+def require_registered(stored: StoredAsset | None, name: str) -> StoredAsset:
+    """Return a registered asset.
+
+    Raises:
+        AssetNotRegistered: it has no snapshot yet.
+    """
+    if stored is None:
+        raise AssetNotRegistered(f"asset {name} is not registered: run the registration first")
+    return stored
+
+
+def _require_same(stored: StoredAsset, found: Mapping[str, Any]) -> None:
+    if dict(found) != dict(stored.fingerprint):
+        raise SnapshotChanged(f"asset {stored.name}: its rows are not those that were registered")

