@@ -1,0 +1,18 @@
+# One image for the exchange, the holders and the one-shot provisioning.
+FROM python:3.11-slim-bookworm
+RUN useradd --create-home --uid 10001 shuyao
+WORKDIR /opt/shuyao
+COPY requirements.lock ./
+RUN pip install --no-cache-dir --require-hashes -r requirements.lock
+COPY api api
+COPY cli cli
+COPY client client
+COPY contracts/artifacts contracts/artifacts
+COPY examples examples
+COPY exchange exchange
+COPY holder holder
+COPY ledger ledger
+COPY privacy privacy
+ENV PYTHONPATH=/opt/shuyao SHUYAO_ROOT=/opt/shuyao SHUYAO_HOME=/state PYTHONUNBUFFERED=1
+USER shuyao
+ENTRYPOINT ["python", "-m", "cli"]

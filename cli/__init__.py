@@ -1,0 +1,1 @@
+"""One command, `shuyao`, with a sub-command per user."""

@@ -1,0 +1,69 @@
+"""The command tree. Sub-commands import what they need when they run: a node should not pay for the demo's imports."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from cli import (
+    broker,
+    buyer,
+    demo_command,
+    exchange_command,
+    holder_command,
+    keys,
+    market_commands,
+    quality,
+    verify,
+)
+from cli.errors import CliError
+
+VERSION = "0.1.0"
+
+app = typer.Typer(
+    name="shuyao",
+    help="数钥 Shuyao: a marketplace for data elements that sells verified answers, never data.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(holder_command.app, name="holder")
+app.add_typer(exchange_command.app, name="exchange")
+app.add_typer(broker.app, name="broker")
+app.add_typer(buyer.app, name="buyer")
+app.add_typer(keys.app, name="keys")
+app.command("demo")(demo_command.demo)
+app.command("verify")(verify.verify)
+app.command("up")(market_commands.up)
+app.command("down")(market_commands.down)
+app.command("doctor")(market_commands.doctor)
+app.command("provision", hidden=True)(market_commands.provision)
+app.command("keeper", hidden=True)(market_commands.keeper)
+app.command("test", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(quality.test)
+app.command("bench")(quality.bench)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(VERSION)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Answers, never data."""
+
+
+def main() -> None:
+    """Run the command line; an error the user can act on is one line and exit code 2."""
+    try:
+        app()
+    except CliError as err:
+        sys.stderr.write(f"shuyao: {err}\n")
+        raise SystemExit(2) from err

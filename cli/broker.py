@@ -1,0 +1,132 @@
+"""`shuyao broker`: what the broker does with its own key."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+
+from cli import accounts
+from cli.errors import CliError
+from cli.home import Home, read_json
+from cli.output import print_json, print_table
+from ledger.http_auth import SignedAuth
+from ledger.keystore import Keys
+from ledger.types import Digest, to_hex
+
+app = typer.Typer(help="Listings, assets, participants and bond of the broker.", no_args_is_help=True)
+
+HomeOption = Annotated[
+    Path | None, typer.Option("--home", help="The instance; the current one if not given.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def publish_listing(url: str, keys: Keys, name: str, title: str, assets: list[Digest]) -> None:
+    """Offer assets of different holders as one listing. A listing that is there already with the same assets is left alone.
+
+    Raises:
+        CliError: the exchange refused; its reason is the message.
+    """
+    body = {"name": name, "title": title, "assets": sorted(to_hex(asset) for asset in assets)}
+    with httpx.Client(base_url=url, auth=SignedAuth(keys.signer), timeout=30) as http:
+        known = http.get(f"/listings/{name}")
+        if known.status_code == 200:
+            return
+        answer = http.post("/listings", json=body, headers={"Idempotency-Key": secrets.token_hex(16)})
+    if answer.status_code not in (200, 201):
+        raise CliError(f"the exchange refused the listing: {problem(answer)}")
+
+
+def problem(answer: httpx.Response) -> str:
+    """Return the one-line reason of a problem+json answer."""
+    try:
+        body = answer.json()
+    except json.JSONDecodeError:
+        return f"HTTP {answer.status_code}"
+    return f"{body.get('title', 'HTTP ' + str(answer.status_code))}: {body.get('detail', '')}".rstrip(": ")
+
+
+def fetch_items(home: Home, resource: str, *, who: str = "exchange") -> list[dict[str, Any]]:
+    """Read a whole list from the exchange, page by page, signed by `who`.
+
+    Raises:
+        CliError: the exchange refused.
+    """
+    settings = read_json(home.exchange / "settings.json")
+    keys = accounts.open_existing(home, who)
+    items: list[dict[str, Any]] = []
+    cursor: str | None = None
+    with httpx.Client(base_url=settings["public_url"], auth=SignedAuth(keys.signer), timeout=30) as http:
+        while True:
+            answer = http.get(resource, params={"limit": 100, **({"cursor": cursor} if cursor else {})})
+            if answer.status_code != 200:
+                raise CliError(problem(answer))
+            page = answer.json()
+            items += page["items"]
+            cursor = page["next"]
+            if cursor is None:
+                return items
+
+
+def _show(home: Path | None, resource: str, columns: list[str], as_json: bool) -> None:
+    items = fetch_items(Home.find(home), f"/{resource}")
+    if as_json:
+        print_json(items)
+    else:
+        print_table(resource, columns, [[str(item.get(column, "")) for column in columns] for item in items])
+
+
+@app.command()
+def participants(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Show who was admitted."""
+    _show(home, "participants", ["address", "name", "roles"], as_json)
+
+
+@app.command()
+def assets(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Show what holders registered."""
+    _show(home, "assets", ["id", "name", "title", "holder"], as_json)
+
+
+@app.command()
+def requests(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Show the requests and where each stands."""
+    _show(home, "requests", ["request_id", "state"], as_json)
+
+
+@app.command(name="list")
+def list_assets(
+    name: Annotated[str, typer.Argument(help="The listing's name, as its policy has it.")],
+    assets: Annotated[list[str], typer.Argument(help="Asset ids, 0x….")],
+    title: Annotated[str, typer.Option(help="What people see.")] = "",
+    home: HomeOption = None,
+) -> None:
+    """Offer entrusted assets of different holders as one listing."""
+    found = Home.find(home)
+    settings = read_json(found.exchange / "settings.json")
+    keys = accounts.open_existing(found, "exchange")
+    ids = [Digest(bytes.fromhex(asset.removeprefix("0x"))) for asset in assets]
+    publish_listing(settings["public_url"], keys, name, title or name, ids)
+    typer.echo(f"listed: {name}")
+
+
+@app.command()
+def bond(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Show the bond, and what of it is locked by requests in flight."""
+    from ledger.chain import Chain
+    from ledger.contracts import Contracts
+    from ledger.types import Deployment
+
+    found = Home.find(home)
+    settings = read_json(found.exchange / "settings.json")
+    contracts = Contracts(Chain(settings["rpc_url"]), Deployment.from_json(settings["deployment"]))
+    state = contracts.settlement.bond_of(accounts.open_existing(found, "exchange").signer.address)
+    if as_json:
+        print_json({"total": str(state.total), "locked": str(state.locked)})
+    else:
+        print_table("bond, minor units", ["total", "locked"], [(state.total, state.locked)])

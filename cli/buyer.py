@@ -1,0 +1,279 @@
+"""`shuyao buyer`: quotes, requests, answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli import accounts
+from cli.errors import CliError
+from cli.home import Home, read_json
+from cli.output import Stages, print_json, print_table
+
+if TYPE_CHECKING:
+    from client.buyer import Buyer
+    from client.types import Answer, Quote
+    from ledger.types import Digest
+
+app = typer.Typer(help="Ask questions, get verified answers.", no_args_is_help=True)
+
+HomeOption = Annotated[
+    Path | None, typer.Option("--home", help="The instance; the current one if not given.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+PassphraseOption = Annotated[Path | None, typer.Option("--passphrase-file", help="File with the passphrase.")]
+RhoOption = Annotated[
+    str | None, typer.Option("--rho", help="ρ to spend; else the policy's for one request.")
+]
+PurposeOption = Annotated[str | None, typer.Option("--purpose", help="One of the policy's purposes.")]
+
+
+@contextmanager
+def _buyer(home: Path | None, passphrase_file: Path | None) -> Iterator[Buyer]:
+    from client.buyer import Buyer
+    from client.errors import ClientError, QueryRejected
+    from client.settings import ClientSettings
+    from ledger.errors import LedgerError
+    from ledger.types import Deployment
+
+    found = Home.find(home)
+    shared = read_json(found.exchange / "settings.json")
+    settings = ClientSettings(
+        home=found.buyer,
+        exchange_url=shared["public_url"],
+        rpc_url=shared["rpc_url"],
+        deployment=Deployment.from_json(read_json(found.deployment)),
+        cache=found.cache,
+    )
+    try:
+        with Buyer(settings, accounts.open_existing(found, "buyer", passphrase_file).signer) as buyer:
+            yield buyer
+    except QueryRejected as err:
+        raise CliError("\n".join([str(err), *(_violation(each) for each in err.violations)])) from err
+    except (ClientError, LedgerError) as err:
+        raise CliError(f"{type(err).__name__}: {err}") from err
+
+
+def _violation(violation: Any) -> str:
+    place = f"line {violation.line}, position {violation.position}: " if violation.line else ""
+    return f"  {place}{violation.rule}: {violation.message}"
+
+
+def _request_id(text: str) -> Digest:
+    from ledger.errors import MalformedValue
+    from ledger.types import digest_from_hex
+
+    try:
+        return digest_from_hex(text)
+    except MalformedValue as err:
+        raise CliError(f"request id: {err}") from err
+
+
+def _quote(buyer: Buyer, listing: str, sql: str, rho: str | None, purpose: str | None) -> Quote:
+    from cli.rho import rho_to_micro
+
+    return buyer.quote(listing, sql, purpose=purpose, rho_micro=None if rho is None else rho_to_micro(rho))
+
+
+def _show_answer(answer: Answer, *, as_json: bool) -> None:
+    from ledger.types import to_hex
+
+    if as_json:
+        table = {"columns": answer.columns, "rows": answer.rows, "error95": answer.error95}
+        facts = {"request_id": to_hex(answer.request_id), "receipt": str(answer.receipt_path)}
+        print_json({**facts, "verified": True, "survivors": answer.survivors, "answer": table})
+        return
+    columns: list[str] = []
+    grouped = [all(row[i] is None for row in answer.error95) for i in range(len(answer.columns))]
+    for name, group in zip(answer.columns, grouped, strict=True):
+        columns += [name] if group else [name, "±95 %"]
+    rows: list[list[Any]] = []
+    for row, errors in zip(answer.rows, answer.error95, strict=True):
+        cells: list[Any] = []
+        for value, error, group in zip(row, errors, grouped, strict=True):
+            cells += [value] if group else [value, error]
+        rows.append(cells)
+    print_table(f"verified, from {answer.survivors} holders", columns, rows)
+    typer.echo(f"receipt: {answer.receipt_path}")
+
+
+@app.command()
+def listings(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Show what can be asked: listings, their columns, bounds, ρ and price."""
+    from cli.broker import fetch_items
+
+    items = fetch_items(Home.find(home), "/listings", who="buyer")
+    if as_json:
+        print_json(items)
+        return
+    for item in items:
+        policy = item["policy"]
+        rho, price = policy["rho"], policy["price"]
+        cost = f"price {price['fee_minor']} + {price['rate_minor_per_rho']} a ρ and holder"
+        title = f"{item['name']}: {item['title']} — ρ ≤ {rho['per_request']} a request, {cost}"
+        print_table(
+            title, ["column", "type", "group by", "measure", "filter"], map(_column, policy["columns"])
+        )
+
+
+def _column(column: dict[str, Any]) -> list[Any]:
+    domain = column.get("domain")
+    bounds = f"{column['low']} … {column['high']}" if column.get("low") is not None else ""
+    return [
+        column["name"],
+        column["type"],
+        f"{len(domain)} values" if domain else "",
+        bounds,
+        column["filter"],
+    ]
+
+
+@app.command()
+def quote(
+    listing: Annotated[str, typer.Argument(help="Name or id.")],
+    sql: Annotated[str, typer.Argument(help="One SELECT.")],
+    rho: RhoOption = None,
+    purpose: PurposeOption = None,
+    home: HomeOption = None,
+    passphrase_file: PassphraseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask for the price and the expected error; nothing is signed, nothing is touched."""
+    from ledger.types import to_hex
+
+    with _buyer(home, passphrase_file) as buyer:
+        quoted = _quote(buyer, listing, sql, rho, purpose)
+    facts = {
+        "plan_hash": to_hex(quoted.plan_hash),
+        "rho_micro": quoted.rho_micro,
+        "price_minor": quoted.price_minor,
+        "answered_by": to_hex(quoted.answered_by) if quoted.answered_by else None,
+    }
+    errors = [(each.column, each.error95, each.rows) for each in quoted.expected_error95]
+    if as_json:
+        expected = [dict(zip(("column", "error95", "rows"), each, strict=True)) for each in errors]
+        print_json({**facts, "expected_error95": expected})
+        return
+    print_table("quote", ["what", "value"], [(name, str(value)) for name, value in facts.items()])
+    print_table("expected 95 % error", ["column", "±", "for groups of rows"], errors)
+
+
+@app.command()
+def ask(
+    listing: Annotated[str, typer.Argument(help="Name or id.")],
+    sql: Annotated[str, typer.Argument(help="One SELECT.")],
+    rho: RhoOption = None,
+    purpose: PurposeOption = None,
+    accept: Annotated[
+        bool, typer.Option(help="Accept the verified answer, which settles it at once.")
+    ] = True,
+    home: HomeOption = None,
+    passphrase_file: PassphraseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Quote, sign, wait, fetch, verify: from a question to an answer."""
+    stages = Stages(quiet=as_json)
+    with _buyer(home, passphrase_file) as buyer:
+        with stages.stage("quote", "quote"):
+            quoted = _quote(buyer, listing, sql, rho, purpose)
+        with stages.stage("submit", "signed request"):
+            request_id = buyer.submit(quoted)
+        with stages.stage("answer", "holders approve, share, contribute, unmask") as stage:
+            buyer.wait(request_id, lambda progress: stage.say(progress.state))
+        with stages.stage("fetch", "fetch, unmask, verify, receipt"):
+            answer = buyer.fetch(request_id)
+        if accept:
+            buyer.accept(request_id)
+    _show_answer(answer, as_json=as_json)
+
+
+@app.command()
+def submit(
+    listing: Annotated[str, typer.Argument(help="Name or id.")],
+    sql: Annotated[str, typer.Argument(help="One SELECT.")],
+    rho: RhoOption = None,
+    purpose: PurposeOption = None,
+    home: HomeOption = None,
+    passphrase_file: PassphraseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Quote and sign a request; prints its id and leaves."""
+    from ledger.types import to_hex
+
+    with _buyer(home, passphrase_file) as buyer:
+        request_id = to_hex(buyer.submit(_quote(buyer, listing, sql, rho, purpose)))
+    if as_json:
+        print_json({"request_id": request_id})
+    else:
+        typer.echo(request_id)
+
+
+@app.command()
+def wait(
+    request: Annotated[str, typer.Argument(help="The request's id.")],
+    home: HomeOption = None,
+    passphrase_file: PassphraseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Wait until a request is answered on the chain."""
+    stages = Stages(quiet=as_json)
+    with _buyer(home, passphrase_file) as buyer, stages.stage("answer", "waiting") as stage:
+        buyer.wait(_request_id(request), lambda progress: stage.say(progress.state))
+    if as_json:
+        print_json({"request_id": request, "answered": True})
+
+
+@app.command()
+def fetch(
+    request: Annotated[str, typer.Argument(help="The request's id.")],
+    home: HomeOption = None,
+    passphrase_file: PassphraseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch and verify an answer; writes its receipt."""
+    with _buyer(home, passphrase_file) as buyer:
+        answer = buyer.fetch(_request_id(request))
+    _show_answer(answer, as_json=as_json)
+
+
+@app.command()
+def accept(
+    request: Annotated[str, typer.Argument(help="The request's id.")],
+    home: HomeOption = None,
+    passphrase_file: PassphraseOption = None,
+) -> None:
+    """Accept a verified answer: broker and holders are paid at once."""
+    with _buyer(home, passphrase_file) as buyer:
+        buyer.accept(_request_id(request))
+    typer.echo("accepted")
+
+
+@app.command()
+def claim(
+    request: Annotated[str, typer.Argument(help="The request's id.")],
+    home: HomeOption = None,
+    passphrase_file: PassphraseOption = None,
+) -> None:
+    """Have the contract refund a sealed request that the broker did not answer."""
+    with _buyer(home, passphrase_file) as buyer:
+        buyer.claim(_request_id(request))
+    typer.echo("refunded")
+
+
+@app.command()
+def requests(
+    home: HomeOption = None, passphrase_file: PassphraseOption = None, as_json: JsonOption = False
+) -> None:
+    """Show every request of this buyer, and where it stands."""
+    from ledger.types import to_hex
+
+    with _buyer(home, passphrase_file) as buyer:
+        rows = [(to_hex(r.request_id), r.state.value, r.listing_name, r.sql) for r in buyer.requests()]
+    if as_json:
+        print_json([dict(zip(("request_id", "state", "listing", "sql"), row, strict=True)) for row in rows])
+    else:
+        print_table("requests", ["request", "state", "listing", "question"], rows)

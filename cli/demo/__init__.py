@@ -1,0 +1,1 @@
+"""The demonstration: a whole market on one machine, and its answer beside the plain one."""

@@ -1,0 +1,104 @@
+"""`shuyao demo`: a whole market on this machine, one question, its answer beside the plain one, everything verified."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.errors import CliError
+from cli.home import Home, repository_root
+from cli.output import Stages, console, notes, print_json, print_table, show
+
+
+def demo(
+    data: Annotated[Path | None, typer.Option(help="A CSV file, split over three holders.")] = None,
+    policy: Annotated[Path | None, typer.Option(help="The policy of that file.")] = None,
+    query: Annotated[str | None, typer.Option(help="The question, in SQL.")] = None,
+    rows: Annotated[int, typer.Option(help="Rows of each holder's generated table.", min=1)] = 100_000,
+    rho: Annotated[str | None, typer.Option(help="ρ to spend; else the policy's for one request.")] = None,
+    block_time: Annotated[float, typer.Option(help="Seconds between blocks.")] = 1.0,
+    exchange_database: Annotated[str | None, typer.Option(help="Database URL of the exchange.")] = None,
+    holder_database: Annotated[
+        str | None, typer.Option(help="Database URL of a holder, {number} in it.")
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave it running; `shuyao down` stops it.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Build a market, ask it one question, verify the answer; exit 0 only if everything verified."""
+    from cli import processes
+    from cli.demo.run import DemoPlan, run
+
+    if (data is None) != (policy is None):
+        raise CliError("--data and --policy go together")
+    if data is not None and query is None:
+        raise CliError("--data needs a question: --query SQL")
+    home = Home.create(f"demo-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}")
+    stages = Stages(quiet=as_json)
+    if not as_json:
+        notes.print(f"a market in {home.path}; its passphrases are in {home.passphrases}", highlight=False)
+    plan = DemoPlan(
+        data=data.absolute() if data else None,
+        policy=policy.absolute() if policy else None,
+        query=query or default_query(),
+        rows=rows,
+        rho=rho,
+        block_time_s=block_time,
+        exchange_database=exchange_database,
+        holder_database=holder_database,
+    )
+    try:
+        report = run(home, plan, stages)
+    finally:
+        if not keep:
+            processes.stop_all(home)
+    if as_json:
+        print_json(report)
+    else:
+        _print(report, keep=keep)
+    raise typer.Exit(0 if report["verified"] else 1)
+
+
+def default_query() -> str:
+    """Return the question that the demo asks when it is given none."""
+    return (repository_root() / "examples" / "electricity" / "query.sql").read_text(encoding="utf8").strip()
+
+
+def _print(report: dict[str, Any], *, keep: bool) -> None:
+    answer, plain = report["answer"], report["plaintext"]
+    groups = [
+        i for i, errors in enumerate(zip(*answer["error95"], strict=True)) if all(e is None for e in errors)
+    ]
+    columns: list[str] = []
+    for index, name in enumerate(answer["columns"]):
+        columns += [name] if index in groups else [name, "±95 %", "plain"]
+    rows = []
+    for row, error, exact in zip(answer["rows"], answer["error95"], plain["rows"], strict=True):
+        cells: list[Any] = []
+        for index, value in enumerate(row):
+            cells += (
+                [show(value)] if index in groups else [show(value), show(error[index]), show(exact[index])]
+            )
+        rows.append(cells)
+    console.print(f"\n{report['sql']}\n", style="italic", highlight=False)
+    print_table(f"answer from {report['survivors']} of {report['n']} holders", columns, rows)
+    for step in report["verification"]:
+        mark = "[green]✓[/green]" if step["ok"] else "[red]✗[/red]"
+        console.print(f"{mark} {step['number']:>2} {step['name']}: {step['detail']}", highlight=False)
+    print_table(
+        "transactions",
+        ["step", "block", "gas", "hash"],
+        [(t["step"], t["block"], t["gas"], t["hash"]) for t in report["transactions"]],
+    )
+    print_table("seconds", ["stage", "seconds"], list(report["stages_s"].items()))
+    console.print(f"gas in all: {report['gas']['total']:,}", highlight=False)
+    console.print(f"receipt: {report['receipt']}", highlight=False, soft_wrap=True)
+    if keep:
+        console.print(
+            f"rpc: {report['rpc']}  exchange: {report['exchange']}  (running: `shuyao down` stops it)"
+        )
+    state = "[bold green]VERIFIED[/bold green]" if report["verified"] else "[bold red]NOT VERIFIED[/bold red]"
+    console.print(state)

@@ -1,0 +1,175 @@
+"""`shuyao holder`: a holder's node, and the decisions that its people make."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli import accounts
+from cli.errors import CliError
+from cli.home import Home, read_json
+from cli.output import print_json, print_table
+
+if TYPE_CHECKING:
+    from holder.parts import Parts
+    from holder.types import StoredRequest
+    from ledger.keystore import Keys
+
+app = typer.Typer(help="A data holder's node.", no_args_is_help=True)
+
+HomeOption = Annotated[
+    Path | None, typer.Option("--home", help="The instance; the current one if not given.")
+]
+NumberOption = Annotated[int, typer.Option("--number", help="Which holder of the instance.", min=1)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+PassphraseOption = Annotated[Path | None, typer.Option("--passphrase-file", help="File with the passphrase.")]
+RequestArgument = Annotated[str, typer.Argument(help="The request's id, or how it begins.")]
+
+
+def _open(home: Path | None, number: int, passphrase_file: Path | None) -> tuple[Home, Path, Keys]:
+    found = Home.find(home)
+    return found, found.holder(number), accounts.open_existing(found, f"holders/{number}", passphrase_file)
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    from holder.errors import HolderError
+    from ledger.errors import LedgerError
+    from privacy.errors import PrivacyError
+
+    try:
+        yield
+    except (HolderError, LedgerError, PrivacyError) as err:
+        raise CliError(f"{type(err).__name__}: {err}") from err
+
+
+@contextmanager
+def _parts(home: Path | None, number: int, passphrase_file: Path | None) -> Iterator[Parts]:
+    from holder.parts import Parts
+    from holder.settings import load_settings
+
+    _, folder, keys = _open(home, number, passphrase_file)
+    with _named(), Parts(load_settings(folder), keys) as parts:
+        yield parts
+
+
+@app.command()
+def run(home: HomeOption = None, number: NumberOption = 1, passphrase_file: PassphraseOption = None) -> None:
+    """Run the node until SIGTERM; it makes outbound connections only."""
+    from holder.node import run as run_node
+    from holder.settings import load_settings
+
+    _, folder, keys = _open(home, number, passphrase_file)
+    stop = threading.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda _number, _frame: stop.set())
+    with _named():
+        run_node(load_settings(folder), keys, stop, on_ready=(folder / "ready").touch)
+
+
+@app.command()
+def register(
+    home: HomeOption = None, number: NumberOption = 1, passphrase_file: PassphraseOption = None
+) -> None:
+    """Register the data named in `config.json`: snapshot root, policy hash, budget line, entrustment."""
+    from cli.market import register as register_all
+    from ledger.types import address_from_hex
+
+    found, folder, keys = _open(home, number, passphrase_file)
+    config = read_json(folder / "config.json")
+    broker = accounts.address(found, "exchange")
+    for asset in config["assets"]:
+        register_all(folder, keys, asset["name"], address_from_hex(broker))
+    typer.echo(f"registered: {', '.join(asset['name'] for asset in config['assets'])}")
+
+
+@app.command()
+def status(
+    home: HomeOption = None,
+    number: NumberOption = 1,
+    passphrase_file: PassphraseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show assets, budget lines, and every request with its stage and the reason of a refusal."""
+    from holder import operations
+    from ledger.types import to_hex
+
+    with _parts(home, number, passphrase_file) as parts:
+        state = operations.status(parts.store)
+        requests = [operations.describe(each) for each in parts.store.list_requests(limit=100)]
+    lines = [
+        {"line": to_hex(x.line), "total": x.total, "reserved": x.reserved, "spent": x.spent}
+        for x in state.lines
+    ]
+    if as_json:
+        print_json({"assets": list(state.assets), "lines": lines, "requests": requests})
+        return
+    print_table(
+        "assets", ["name", "version", "rows"], [(a["name"], a["version"], a["rows"]) for a in state.assets]
+    )
+    columns = ["line", "total", "reserved", "spent"]
+    print_table("budget lines, micro-ρ", columns, [[x[c] for c in columns] for x in lines])
+    _print_requests("requests", requests)
+
+
+def _print_requests(title: str, requests: list[dict[str, Any]]) -> None:
+    columns = ["request_id", "stage", "listing", "purpose", "reason"]
+    print_table(title, columns, [[each.get(column) for column in columns] for each in requests])
+
+
+@app.command()
+def pending(
+    home: HomeOption = None,
+    number: NumberOption = 1,
+    passphrase_file: PassphraseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the requests that wait for a person."""
+    from holder import operations
+
+    with _parts(home, number, passphrase_file) as parts:
+        requests = [operations.describe(each) for each in operations.pending(parts.store)]
+    if as_json:
+        print_json(requests)
+    else:
+        _print_requests("waiting for a person", requests)
+
+
+@app.command()
+def approve(
+    request: RequestArgument,
+    note: Annotated[str, typer.Option(help="Kept with the decision.")] = "",
+    home: HomeOption = None,
+    number: NumberOption = 1,
+    passphrase_file: PassphraseOption = None,
+) -> None:
+    """Approve a waiting request; the running node goes on with it."""
+    from holder import operations
+
+    with _parts(home, number, passphrase_file) as parts:
+        found = operations.find(parts.store, request)
+        decided: StoredRequest = operations.approve(parts.store, found.request_id, note)
+    typer.echo(f"{decided.request_id.hex()}: approved")
+
+
+@app.command()
+def deny(
+    request: RequestArgument,
+    reason: Annotated[str, typer.Option(help="Kept with the decision.")] = "",
+    home: HomeOption = None,
+    number: NumberOption = 1,
+    passphrase_file: PassphraseOption = None,
+) -> None:
+    """Deny a waiting request."""
+    from holder import operations
+
+    with _parts(home, number, passphrase_file) as parts:
+        found = operations.find(parts.store, request)
+        decided = operations.deny(parts.store, found.request_id, reason)
+    typer.echo(f"{decided.request_id.hex()}: denied")
