@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import httpx
@@ -22,12 +23,17 @@ def anvil_path() -> Path:
     Raises:
         CliError: the npm packages are not installed.
     """
+    on_path = shutil.which("anvil")
     packages = repository_root() / "contracts" / "node_modules" / "@foundry-rs"
     # the program itself, not npm's wrapper: a killed wrapper leaves it running
     found = sorted(packages.glob("anvil-*/bin/anvil*"))
-    if not found:
-        raise CliError(f"no anvil in {packages}: run `npm --prefix contracts ci`, or `./shuyao`, which does")
-    return found[0]
+    if found:
+        return found[0]
+    if on_path:
+        return Path(on_path)
+    raise CliError(
+        f"no anvil in {packages} nor on PATH: run `npm --prefix contracts ci`, or `./shuyao`, which does"
+    )
 
 
 def start(home: Home, *, block_time_s: float, port: int | None = None) -> str:
@@ -37,11 +43,12 @@ def start(home: Home, *, block_time_s: float, port: int | None = None) -> str:
     words = ["--folder", str(home.chain), "--port", str(chosen), "--block-time", str(block_time_s)]
     argv = processes.python_argv("keeper", "--anvil", str(anvil_path()), *words)
     keeper = processes.spawn(home, "chain", argv, url=url)
-    processes.wait_ready(home, keeper, lambda: _answers(url), timeout_s=30)
+    processes.wait_ready(home, keeper, lambda: answers(url), timeout_s=30)
     return url
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Say whether a node answers at this address."""
     try:
         Chain(url, timeout_s=1).block_number()
     except LedgerError:

@@ -269,7 +269,10 @@ class Buyer:
         Raises:
             ClaimTooEarly: the contract does not find the broker in default, or not yet.
         """
-        self._demands(self._store.get(request_id)).claim()
+        stored = self._store.get(request_id)
+        self._demands(stored).claim()
+        if (reason := self._view.facts(stored).ended_because) is not None:
+            self._store.set_state(request_id, LocalState.CLOSED, reason)
 
     def accept(self, request_id: Digest) -> None:
         """Accept a verified answer, which pays broker and holders at once instead of after the window.

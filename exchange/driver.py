@@ -115,9 +115,9 @@ class Driver:
                 return None
             return progress
 
-        return self._waiting.until(
-            record.request_id, ready, block=max(failures.again_at, self._next_block(record, stage))
-        )
+        is_backing_off = failures.again_at > self._follower.head
+        block = failures.again_at if is_backing_off else self._next_block(record, stage)
+        return self._waiting.until(record.request_id, ready, block=block)
 
     def _attempt(self, record: RequestRecord, stage: Stage, act: Act) -> str:
         """Send a transaction and wait until it took effect or is no longer due.

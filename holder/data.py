@@ -7,8 +7,9 @@ registered fingerprint before and after: a changed source is refused, never summ
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from holder.engine import Engine
 from holder.errors import (
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from privacy.plan import Plan
 
 
+WARM_S: Final = 60.0
+
+
 class DataRoom:
     """Opens the sources of the configured assets.
 
@@ -49,6 +53,8 @@ class DataRoom:
         self._settings = settings
         self._frames = dict(frames or {})
         self._turn = threading.Lock()
+        self._warm: tuple[str, Engine] | None = None  # files stay open between requests: opening costs CPU
+        self._used_at = 0.0
 
     def policy(self, name: str) -> Policy:
         """Read an asset's policy file.
@@ -74,6 +80,7 @@ class DataRoom:
         """
         asset = self._settings.asset(name)
         with self._turn:
+            self._cool()
             engine = self._open(asset)
             try:
                 require_same_numbers(engine)
@@ -103,16 +110,31 @@ class DataRoom:
         policy = Policy.from_mapping(stored.policy)
         with self._turn:
             self._require_unchanged(asset, stored.fingerprint)
-            engine = self._open(asset)
+            engine = self._take(asset, stored.fingerprint)
             try:
                 _require_same(stored, engine.fingerprint())
                 cells = compute_cells(engine, plan, policy, trim=bool(stored.source.get("trim", False)))
             except (EngineFailed, SchemaMismatch, RowsExceedCeiling, CellOutOfRange) as err:
-                raise DataRefused(f"{type(err).__name__}: {err}") from err
-            finally:
                 engine.close()
+                raise DataRefused(f"{type(err).__name__}: {err}") from err
+            except BaseException:
+                engine.close()
+                raise
+            self._give_back(asset, engine)
             self._require_unchanged(asset, stored.fingerprint)
         return cells
+
+    def rest(self, now_s: float) -> None:
+        """Close what was not used for a minute, so that its memory is given back.
+
+        Args:
+            now_s: the clock of `time.monotonic`.
+        """
+        if self._warm is not None and now_s - self._used_at > WARM_S and self._turn.acquire(blocking=False):
+            try:
+                self._cool()
+            finally:
+                self._turn.release()
 
     def require_unchanged(self, stored: StoredAsset) -> None:
         """Compare files with their fingerprint, without reading them; tables are compared when they are summed.
@@ -136,6 +158,26 @@ class DataRoom:
                     )
                 return asset
         raise AssetUnknown(f"asset {stored.name} is registered, but not configured here")
+
+    def _take(self, asset: AssetSettings, fingerprint: Mapping[str, Any]) -> Engine:
+        if self._warm is not None:
+            name, engine = self._warm
+            if name == asset.name and dict(engine.fingerprint()) == dict(fingerprint):
+                self._warm = None
+                return engine
+            self._cool()
+        return self._open(asset)
+
+    def _give_back(self, asset: AssetSettings, engine: Engine) -> None:
+        if isinstance(asset.source, FileSource) and asset.name not in self._frames:
+            self._warm, self._used_at = (asset.name, engine), time.monotonic()
+        else:
+            engine.close()  # a table's transaction must not outlive its query
+
+    def _cool(self) -> None:
+        if self._warm is not None:
+            self._warm[1].close()
+            self._warm = None
 
     def _open(self, asset: AssetSettings) -> Engine:
         if asset.name in self._frames:

@@ -76,13 +76,13 @@ class DuckDbEngine:
             EngineFailed: DuckDB refuses or fails it; its message is not repeated, as it may quote a record.
         """
         with _named_errors():
-            return self._connection.execute(query.sql(dialect=self.dialect)).fetchall()
+            return self._connection.execute(query.sql(dialect=self.dialect, copy=False)).fetchall()
 
     def stream(self, query: exp.Query, batch: int) -> Iterator[Sequence[tuple[Any, ...]]]:
         """Run a query that returns many rows, in the file's order, in batches."""
         with _named_errors():
             self._connection.execute("SET preserve_insertion_order = true")
-            result = self._connection.execute(query.sql(dialect=self.dialect))
+            result = self._connection.execute(query.sql(dialect=self.dialect, copy=False))
             while rows := result.fetchmany(batch):
                 yield rows
 

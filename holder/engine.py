@@ -103,7 +103,7 @@ class Reading:
         """Return a unit's or row key's column as text that is the same on every engine."""
         column = self._column(name)
         value = self.value(name)
-        return value if column.type is ColumnType.TEXT else exp.cast(value, "text")
+        return value if column.type is ColumnType.TEXT else cast(value, "text")
 
     def malformed(self, name: str) -> exp.Expr | None:
         """Return a condition that holds for values that cannot be read as the policy says; None if there are none."""
@@ -114,12 +114,12 @@ class Reading:
         if source is SourceType.TEXT:
             pattern = NUMBER_PATTERN if column.type is ColumnType.NUMBER else INTEGER_PATTERN
             matches = exp.RegexpLike(this=self._blank_is_null(column), expression=exp.Literal.string(pattern))
-            return exp.not_(matches)
+            return negated(matches)
         if column.type is ColumnType.INTEGER and source is not SourceType.INTEGER:
             real = self._real(name)
             inside = between(real, double(-INTEGER_LIMIT), double(INTEGER_LIMIT))
             whole = exp.EQ(this=exp.Floor(this=real.copy()), expression=real.copy())
-            return exp.and_(exp.not_(is_nan(real, self.dialect)), exp.not_(exp.and_(inside, whole)))
+            return exp.and_(negated(is_nan(real, self.dialect)), negated(exp.and_(inside, whole)))
         return None
 
     def _keys(self) -> tuple[str, ...]:
@@ -149,8 +149,8 @@ class Reading:
     def _text(self, column: Column) -> exp.Expr:
         raw = self._raw(column.name)
         if self.schema[column.name] is not SourceType.TEXT:
-            return exp.cast(raw, "text")
-        text: exp.Expr = exp.cast(raw, "text")  # an enumeration or a padded CHAR becomes plain text
+            return cast(raw, "text")
+        text: exp.Expr = cast(raw, "text")  # an enumeration or a padded CHAR becomes plain text
         if self.trim:
             space = exp.Literal.string(" ")
             text = exp.Trim(this=text, expression=space, position="BOTH")
@@ -158,7 +158,7 @@ class Reading:
 
     def _blank_is_null(self, column: Column) -> exp.Expr:
         space = exp.Literal.string(" ")
-        text = exp.Trim(this=exp.cast(self._raw(column.name), "text"), expression=space, position="BOTH")
+        text = exp.Trim(this=cast(self._raw(column.name), "text"), expression=space, position="BOTH")
         return self._without(text, tuple(dict.fromkeys([*self.policy.null_values, ""])))
 
     @staticmethod
@@ -170,28 +170,28 @@ class Reading:
     def _real(self, name: str) -> exp.Expr:
         raw = self._raw(name)
         if self.schema[name] is SourceType.WIDE and self.dialect == "duckdb":
-            raw = exp.cast(raw, "text")  # its own cast of a wide decimal to double rounds twice
-        return exp.cast(raw, "double")
+            raw = cast(raw, "text")  # its own cast of a wide decimal to double rounds twice
+        return cast(raw, "double")
 
     def _number(self, column: Column) -> exp.Expr:
         if self.schema[column.name] is SourceType.TEXT:
-            real: exp.Expr = exp.cast(self._blank_is_null(column), "double")
+            real: exp.Expr = cast(self._blank_is_null(column), "double")
         else:
             real = self._real(column.name)
         if self.schema[column.name] is SourceType.INTEGER:
             return real
-        return case((exp.not_(is_nan(real, self.dialect)), real.copy()))
+        return case((negated(is_nan(real, self.dialect)), real.copy()))
 
     def _integer(self, column: Column) -> exp.Expr:
         source = self.schema[column.name]
         if source is SourceType.TEXT:
-            return exp.cast(self._blank_is_null(column), "bigint")
+            return cast(self._blank_is_null(column), "bigint")
         if source is SourceType.INTEGER:
-            return exp.cast(self._raw(column.name), "bigint")
+            return cast(self._raw(column.name), "bigint")
         real = self._real(column.name)
         inside = between(real, double(-INTEGER_LIMIT), double(INTEGER_LIMIT))
         # the CASE is not enough: DuckDB may convert before it decides
-        converted = exp.TryCast(this=self._raw(column.name), to=exp.DataType.build("bigint"))
+        converted = exp.TryCast(this=self._raw(column.name), to=_KINDS["bigint"].copy())
         return case((inside, converted))
 
 
@@ -207,18 +207,31 @@ _READABLE: Final = {
 }
 
 
+_KINDS: Final = {kind: exp.DataType.build(kind) for kind in ("text", "double", "bigint", "uint128")}
+
+
 # --- small expressions -----------------------------------------------------------------------------------------------
+
+
+def cast(value: exp.Expr, kind: str) -> exp.Expr:
+    """Return a conversion to `text`, `double` or `bigint`. As in all of these, the node is used, not copied."""
+    return exp.Cast(this=value, to=_KINDS[kind].copy())
+
+
+def negated(condition: exp.Expr) -> exp.Expr:
+    """Return NOT of a condition."""
+    return exp.not_(condition, copy=False)
 
 
 def double(value: float) -> exp.Expr:
     """Return an IEEE double as an expression: its shortest text, cast, so that no engine reads it as a decimal."""
     text = {float("inf"): "Infinity", float("-inf"): "-Infinity"}.get(value, repr(float(value)))
-    return exp.cast(exp.Literal.string(text), "double")
+    return cast(exp.Literal.string(text), "double")
 
 
 def whole(value: int) -> exp.Expr:
     """Return an integer of 64 bits as an expression."""
-    return exp.cast(exp.Literal.number(value), "bigint")
+    return cast(exp.Literal.number(value), "bigint")
 
 
 def is_nan(real: exp.Expr, dialect: str) -> exp.Expr:
@@ -229,7 +242,7 @@ def is_nan(real: exp.Expr, dialect: str) -> exp.Expr:
     """
     if dialect == "duckdb":
         return exp.IsNan(this=real.copy())
-    return exp.not_(exp.LTE(this=real.copy(), expression=double(float("inf"))))
+    return negated(exp.LTE(this=real.copy(), expression=double(float("inf"))))
 
 
 def between(value: exp.Expr, low: exp.Expr, high: exp.Expr) -> exp.Expr:
@@ -241,8 +254,8 @@ def case(*branches: tuple[exp.Expr, exp.Expr], default: exp.Expr | None = None) 
     """Return a CASE; without a default it is NULL where no branch holds."""
     built = exp.Case()
     for condition, result in branches:
-        built = built.when(condition, result)
-    return built if default is None else built.else_(default)
+        built = built.when(condition, result, copy=False)
+    return built if default is None else built.else_(default, copy=False)
 
 
 def by_code_point(text: exp.Expr, dialect: str) -> exp.Expr:
@@ -250,3 +263,8 @@ def by_code_point(text: exp.Expr, dialect: str) -> exp.Expr:
     if dialect != "postgres":
         return text
     return exp.Collate(this=exp.Paren(this=text), expression=exp.to_identifier("C", quoted=True))
+
+
+def selected(columns: Sequence[exp.Expr], relation: exp.Expr) -> exp.Select:
+    """Return SELECT columns FROM relation."""
+    return exp.Select().select(*columns, copy=False).from_(relation, copy=False)

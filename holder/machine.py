@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from privacy.generators import GeneratorCache
     from privacy.sealed_sum import HolderSecrets, ReceivedShares
 
+AGAIN: Final = 0.0  # what a step returns when there may be more to do at once
 RETRY_S: Final = 0.3
 DECISION_S: Final = 0.5
 _MOVES_MAX: Final = 8  # stages that one step may pass through
@@ -143,49 +144,53 @@ class Machine:
         Raises:
             ExchangeError, SourceUnreadable, ChainUnreachable, DatabaseError: for now; try again.
         """
-        wait: float | None = None
         for _ in range(_MOVES_MAX):
             stored = self._store.request(request_id)
             view = self._chain.view(request_id)
             if view is None or not stored.is_live:
-                return None
+                break
             try:
-                self._settle(stored, view)
-                stored = self._store.request(request_id)
-                if stored.stage in ENDED:
-                    break
+                if self._settle(stored, view) or stored.stage in ENDED:
+                    continue
                 self._require_own_history(stored, view)
                 wait = self._steps[stored.stage](stored, view)
             except Refusal as refusal:
                 self._refuse(stored, refusal)
-                break
-            after = self._store.request(request_id).stage
-            if after is stored.stage:
+                continue
+            if wait != AGAIN:
                 return wait
-            log.info("stage", request=request_id.hex(), stage=after.value)
+            log.info("done with stage", request=request_id.hex(), stage=stored.stage.value)
         self._forget(request_id)
         return None
 
     # --- what the chain decided ---------------------------------------------------------------------------
 
-    def _settle(self, stored: StoredRequest, view: RequestView) -> None:
-        """Follow the chain in the own ledger: a charge at the seal, a release when there was none."""
+    def _settle(self, stored: StoredRequest, view: RequestView) -> bool:
+        """Follow the chain in the own ledger: a charge at the seal, a release when there was none.
+
+        Returns:
+            Whether anything was changed.
+        """
         request_id, me = stored.request_id, self._signer.address
         if view.sealed is not None and me in view.contributed:
-            if not stored.sealed:
-                self._store.mark_sealed(request_id, block=view.sealed.at.block)
-            return
+            if stored.sealed:
+                return False
+            self._store.mark_sealed(request_id, block=view.sealed.at.block)
+            return True
         ending = view.sealed or view.closed
         if ending is not None:
+            released = self._store.settle(request_id, Hold.RELEASED)
+            if stored.stage in ENDED:
+                return released
+            why = "sealed without this holder" if view.closed is None else f"reason {view.closed.reason}"
+            self._store.finish(request_id, Stage.CLOSED, block=ending.at.block, detail=why)
+            return True
+        if stored.hold is Hold.RESERVED and me not in view.approved and view.is_roster_closed:
+            late = "the approval came too late for the roster"
             self._store.settle(request_id, Hold.RELEASED)
-            if stored.stage not in ENDED:
-                why = "sealed without this holder" if view.closed is None else f"reason {view.closed.reason}"
-                self._store.finish(request_id, Stage.CLOSED, block=ending.at.block, detail=why)
-        elif stored.hold is Hold.RESERVED and me not in view.approved and view.is_roster_closed:
-            self._store.settle(request_id, Hold.RELEASED)
-            self._store.refuse(
-                request_id, DeadlineTooNear.__name__, "the approval came too late for the roster"
-            )
+            self._store.refuse(request_id, DeadlineTooNear.__name__, late)
+            return True
+        return False
 
     def _require_own_history(self, stored: StoredRequest, view: RequestView) -> None:
         """Compare what the chain shows of us with what we remember having sent.
@@ -238,9 +243,10 @@ class Machine:
             return RETRY_S
         if self._manual or policy.approval is Approval.MANUAL:
             self._store.wait_for_human(stored.request_id)
+            log.info("request waits for a person", request=stored.request_id.hex())
             return DECISION_S
         self._approve(stored)
-        return None
+        return AGAIN
 
     def _pending(self, stored: StoredRequest, view: RequestView) -> float | None:
         if stored.decision is Decision.DENY:
@@ -250,7 +256,7 @@ class Machine:
             return DECISION_S
         self._check(stored, view)  # budget, assets and data may have changed meanwhile
         self._approve(stored)
-        return None
+        return AGAIN
 
     def _check(self, stored: StoredRequest, view: RequestView) -> Policy:
         published = self._exchange.request(stored.request_id)
@@ -292,7 +298,7 @@ class Machine:
         self._require_time(request.share_by, "share")
         session = check_roster(view, plan, deployment=self._deployment, chain=self._chain)
         self._share(stored, session, plan, sums)
-        return None
+        return AGAIN
 
     def _read_data(self, stored: StoredRequest, plan: Plan) -> NDArray[np.int64]:
         sums = self._sums.get(stored.request_id)
@@ -387,7 +393,7 @@ class Machine:
             message=self._mail.sign(Kind.MASKED_INPUT, session, me, payload),
             secrets={"received": received.to_bytes()},
         )
-        return None
+        return AGAIN
 
     # --- CONTRIBUTED: hand in the masked input, open the commitment, wait for the seal ---------------------
 
@@ -406,7 +412,7 @@ class Machine:
         if view.sealed is None:
             return None
         self._unmask(stored, view, session, sharers, received)
-        return None
+        return AGAIN
 
     def _contribute(self, stored: StoredRequest, view: RequestView, session: Session) -> float | None:
         request = view.opened.request
@@ -460,7 +466,7 @@ class Machine:
         self._require_same_survivors(stored, view, session)
         if view.answered or self._signer.address in view.posted:
             self._store.finish(stored.request_id, Stage.DONE, block=view.head)
-            return None
+            return AGAIN
         request = view.opened.request
         overdue = self._now_s() - stored.updated_at_s > self._ack_timeout_s
         last_moment = self._chain.head() + 1 >= request.answer_by

@@ -19,7 +19,7 @@ from holder.errors import ExchangeError, SourceError, StoreError
 from holder.machine import Machine
 from holder.parts import NodeLock, Parts
 from holder.settings import HolderSettings
-from ledger.errors import ChainUnreachable, LedgerError
+from ledger.errors import ChainMismatch, ChainUnreachable, LedgerError
 from ledger.keystore import Keys
 from ledger.types import Digest, EventRef
 from privacy.errors import PrivacyError
@@ -162,9 +162,13 @@ class Node:
             moved = self._follow()
             self._away = False
         except LedgerError as err:
+            if isinstance(err, ChainMismatch) and self._seen_head < 0:
+                raise
             self._complain(err)
             return AWAY_PAUSE_S
         self._hand_out(pool, moved)
+        if not self._jobs:
+            self._parts.data.rest(time.monotonic())
         return self._pause()
 
     def _follow(self) -> bool:

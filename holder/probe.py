@@ -13,7 +13,7 @@ from typing import Final
 
 from sqlglot import exp
 
-from holder.engine import Engine, by_code_point, case, double, is_nan
+from holder.engine import Engine, by_code_point, case, cast, double, is_nan
 from holder.errors import EngineDisagrees, EngineFailed
 from holder.sums import concatenated, quantised, row_hash
 from privacy.columns import ColumnType
@@ -55,7 +55,7 @@ def _probe(dialect: str) -> tuple[list[exp.Expr], list[int | None], list[str]]:
         entries.append(
             (f"the rounding of {value}", quantised(double(value), coarse), _expected(value, coarse))
         )
-    nan = exp.cast(exp.Literal.string("NaN"), "double")
+    nan = cast(exp.Literal.string("NaN"), "double")
     entries += [
         ("NaN", _flag(is_nan(nan, dialect)), 1),
         ("infinity as NaN", _flag(is_nan(double(math.inf), dialect)), 0),

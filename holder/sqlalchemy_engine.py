@@ -61,12 +61,14 @@ class SqlAlchemyEngine:
             EngineFailed: the database refuses or fails it; its message is not repeated, as it may quote a record.
         """
         with _named_errors():
-            return [tuple(row) for row in self._execute(query.sql(dialect=self.dialect))]
+            return [tuple(row) for row in self._execute(query.sql(dialect=self.dialect, copy=False))]
 
     def stream(self, query: exp.Query, batch: int) -> Iterator[Sequence[tuple[Any, ...]]]:
         """Run a query that returns many rows, in batches, with a cursor at the server."""
         with _named_errors():
-            rows = self._execute(query.sql(dialect=self.dialect), stream_results=True, yield_per=batch)
+            rows = self._execute(
+                query.sql(dialect=self.dialect, copy=False), stream_results=True, yield_per=batch
+            )
             for partition in rows.partitions(batch):
                 yield [tuple(row) for row in partition]
 

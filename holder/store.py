@@ -125,19 +125,22 @@ class HolderStore:
     # --- assets and entrustments --------------------------------------------------------------------------
 
     def put_asset(self, asset: StoredAsset) -> None:
-        """Store one version of an asset.
+        """Store one version of an asset; the same rows may be found elsewhere, or touched, since.
 
         Raises:
             OnceOnly: this version exists with other content.
         """
         row = asset_row(asset)
+        place = {name: row[name] for name in ("source", "fingerprint")}
         with self._disk_first() as connection:
             where = and_(assets.c.asset_id == asset.asset_id, assets.c.version == asset.version)
             found = connection.execute(select(assets).where(where)).mappings().first()
             if found is None:
                 connection.execute(insert(assets), [row])
-            elif dict(found) != row:
+            elif dict(found) | place != row:
                 raise OnceOnly(f"version {asset.version} of asset {asset.name} exists with other content")
+            else:
+                connection.execute(update(assets).where(where).values(**place))
 
     def asset(self, asset_id: bytes, version: int) -> StoredAsset | None:
         """Return one version of an asset, None when this holder never registered it."""

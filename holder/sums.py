@@ -18,7 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlglot import exp
 
-from holder.engine import Engine, Reading, between, by_code_point, case, double, whole
+from holder.engine import (
+    Engine,
+    Reading,
+    between,
+    by_code_point,
+    case,
+    cast,
+    double,
+    negated,
+    selected,
+    whole,
+)
 from holder.errors import EngineFailed, RowsExceedCeiling
 from privacy.columns import ColumnType
 from privacy.lanes import Lane, LaneKind
@@ -89,10 +100,10 @@ class SumQuery:
 
         Its rows: one code per dimension, COUNT(*), then per lane what `_add_main` expects.
         """
-        selected = [*self._codes(), exp.Count(this=exp.Star())]
+        columns = [*self._codes(), exp.Count(this=exp.Star())]
         for lane in self.plan.lanes:
-            selected += self._aggregates(lane)
-        return self._grouped(selected, len(self.plan.group_by))
+            columns += self._aggregates(lane)
+        return self._grouped(columns, len(self.plan.group_by))
 
     def histogram(self, lane: Lane) -> exp.Select:
         """Return the query of one histogram: one code per dimension, the bin, and the count."""
@@ -103,56 +114,55 @@ class SumQuery:
         bin_ = exp.IntDiv(this=exp.Paren(this=scaled), expression=whole(width))
         last = whole(lane.bins - 1)
         bounded = case((exp.GT(this=bin_, expression=last), last.copy()), default=bin_.copy())
-        selected = [*self._codes(), bounded, exp.Count(this=exp.Star())]
-        query = self._grouped(selected, len(self.plan.group_by) + 1)
-        return query.where(exp.not_(exp.Is(this=value, expression=exp.null())), copy=False)
+        columns = [*self._codes(), bounded, exp.Count(this=exp.Star())]
+        query = self._grouped(columns, len(self.plan.group_by) + 1)
+        return query.where(negated(exp.Is(this=value.copy(), expression=exp.null())), copy=False)
 
     # --- rows ---------------------------------------------------------------------------------------------
 
     def _rows(self) -> exp.Select:
         """Return the filtered rows with their canonical columns."""
         value = self.reading.value
-        columns = [exp.alias_(value(name), f"x{number}") for number, name in enumerate(self._measures)]
+        columns = [
+            exp.alias_(value(name), f"x{number}", copy=False) for number, name in enumerate(self._measures)
+        ]
         columns += [
-            exp.alias_(value(dimension.column), f"k{number}")
+            exp.alias_(value(dimension.column), f"k{number}", copy=False)
             for number, dimension in enumerate(self.plan.group_by)
         ]
         if self._needs_unit and self.plan.unit.column is not None:
-            columns.append(exp.alias_(value(self.plan.unit.column), UNIT))
+            columns.append(exp.alias_(value(self.plan.unit.column), UNIT, copy=False))
         if self._is_capped:
-            columns.append(exp.alias_(self._rank(), RANK))
+            columns.append(exp.alias_(self._rank(), RANK, copy=False))
         if not columns:
             columns = [exp.alias_(whole(1), "x")]
-        query = exp.select(*columns).from_(self.relation.copy())
-        return query if self.plan.filter is None else query.where(self._condition(self.plan.filter))
+        query = selected(columns, self.relation.copy())
+        if self.plan.filter is None:
+            return query
+        return query.where(self._condition(self.plan.filter), copy=False)
 
     def _kept(self) -> exp.Select:
         """Return the rows after the cap: of a unit with more than m rows, the m of least hash."""
-        base = exp.to_table("base")
         limit = exp.Literal.number(self.plan.unit.rows_per_unit)
-        heavy = (
-            exp.select(exp.column(UNIT))
-            .from_(base)
-            .group_by(exp.column(UNIT))
-            .having(exp.GT(this=exp.Count(this=exp.Star()), expression=limit))
-        )
+        many = exp.GT(this=exp.Count(this=exp.Star()), expression=limit)
+        heavy = selected([exp.column(UNIT)], exp.to_table("base"))
+        heavy = heavy.group_by(exp.column(UNIT), copy=False).having(many, copy=False)
         names = [f"x{number}" for number in range(len(self._measures))]
         names += [f"k{number}" for number in range(len(self.plan.group_by))] + [UNIT]
-        columns = [exp.column(name) for name in names]
         order = exp.Order(expressions=[exp.Ordered(this=exp.column(RANK), nulls_first=False)])
         rank = exp.Window(this=exp.RowNumber(), partition_by=[exp.column(UNIT)], order=order)
-        light = exp.select(*columns).from_(base).where(exp.not_(_in_heavy()))
-        ranked = exp.select(*columns, exp.alias_(rank, "n")).from_(base).where(_in_heavy())
-        first = exp.select(*columns).from_(ranked.subquery("ranked"))
-        first = first.where(exp.LTE(this=exp.column("n"), expression=limit.copy()))
+        light = selected(_columns(names), exp.to_table("base")).where(negated(_in_heavy()), copy=False)
+        ranked = selected([*_columns(names), exp.alias_(rank, "n", copy=False)], exp.to_table("base")).where(
+            _in_heavy(), copy=False
+        )
+        first = selected(_columns(names), ranked.subquery("ranked", copy=False))
+        first = first.where(exp.LTE(this=exp.column("n"), expression=limit.copy()), copy=False)
+        both = exp.union(light, first, distinct=False, copy=False)
         # Read three times rather than kept once: the hash is then computed for the ranked rows only.
         inlined = False if self.reading.dialect in ("duckdb", "postgres") else None
-        return (
-            exp.select(*columns)
-            .from_(exp.union(light, first, distinct=False).subquery("kept"))
-            .with_("base", as_=self._rows(), materialized=inlined)
-            .with_("heavy", as_=heavy)
-        )
+        kept = selected(_columns(names), both.subquery("kept", copy=False))
+        kept = kept.with_("base", as_=self._rows(), materialized=inlined, copy=False)
+        return kept.with_("heavy", as_=heavy, copy=False)
 
     def _rank(self) -> exp.Expr:
         """Return H(plan hash, row), ordered alike on every engine."""
@@ -160,19 +170,20 @@ class SumQuery:
         unit = self.plan.unit.column
         for name in dict.fromkeys([*([] if unit is None else [unit]), *self.plan.unit.row_key]):
             text = exp.Coalesce(this=self.reading.key_text(name), expressions=[exp.Literal.string("")])
-            length = exp.cast(exp.Length(this=text.copy()), "text")
+            length = cast(exp.Length(this=text.copy()), "text")
             parts += [exp.Literal.string("|"), length, exp.Literal.string(":"), text]
         return row_hash(concatenated(parts), self.reading.dialect)
 
-    def _grouped(self, selected: list[exp.Expr], keys: int) -> exp.Select:
+    def _grouped(self, columns: list[exp.Expr], keys: int) -> exp.Select:
         rows = self._kept() if self._is_capped else self._rows()
-        query = exp.select(*selected).from_(rows.subquery("r"))
+        query = selected(columns, rows.subquery("r", copy=False))
         for number, dimension in enumerate(self.plan.group_by):
             key = exp.column(f"k{number}", table="r")
             on = exp.EQ(this=key, expression=exp.column("v", table=f"d{number}"))
-            query = query.join(_domain(dimension, number), on=on, join_type="left")
+            query = query.join(_domain(dimension, number), on=on, join_type="left", copy=False)
         if keys:
-            query = query.group_by(*[exp.Literal.number(number + 1) for number in range(keys)])
+            numbers = [exp.Literal.number(number + 1) for number in range(keys)]
+            query = query.group_by(*numbers, copy=False)
         return query
 
     # --- columns and conditions ---------------------------------------------------------------------------
@@ -200,11 +211,11 @@ class SumQuery:
 
     def _condition(self, predicate: Predicate) -> exp.Expr:
         if isinstance(predicate, AllOf):
-            return exp.and_(*[self._condition(term) for term in predicate.terms])
+            return exp.and_(*[self._condition(term) for term in predicate.terms], copy=False)
         if isinstance(predicate, AnyOf):
-            return exp.or_(*[self._condition(term) for term in predicate.terms])
+            return exp.or_(*[self._condition(term) for term in predicate.terms], copy=False)
         if isinstance(predicate, Negation):
-            return exp.not_(self._condition(predicate.term))
+            return negated(self._condition(predicate.term))
         value = self.reading.value(predicate.column)
         if isinstance(predicate, IsNull):
             return exp.Is(this=value, expression=exp.null())
@@ -239,10 +250,10 @@ def quantised(value: exp.Expr, lane: Lane) -> exp.Expr:
         raise EngineFailed(f"expected a lane with bounds, found {lane.title}")
     low, high = double(float(lane.low)), double(float(lane.high))
     below, above = exp.LT(this=value.copy(), expression=low), exp.GT(this=value.copy(), expression=high)
-    real = exp.cast(value.copy(), "double")
+    real = cast(value.copy(), "double")
     clipped = case((below, low.copy()), (above, high.copy()), default=real)
     scaled = exp.Mul(this=clipped, expression=double(2.0**lane.scale_bits))
-    return exp.cast(exp.Floor(this=exp.Add(this=scaled, expression=double(0.5))), "bigint")
+    return cast(exp.Floor(this=exp.Add(this=scaled, expression=double(0.5))), "bigint")
 
 
 def concatenated(parts: Sequence[exp.Expr]) -> exp.Expr:
@@ -264,13 +275,18 @@ def row_hash(text: exp.Expr, dialect: str) -> exp.Expr:
     if dialect != "duckdb":
         return left
     hexadecimal = exp.DPipe(this=exp.Literal.string("0x"), expression=left, safe=True)
-    return exp.cast(hexadecimal, "uint128")  # 16 bytes sort in far less memory than 32 characters
+    return cast(hexadecimal, "uint128")  # 16 bytes sort in far less memory than 32 characters
+
+
+def _columns(names: Sequence[str]) -> list[exp.Expr]:
+    return [exp.column(name) for name in names]
 
 
 def _in_heavy() -> exp.Expr:
     """Return the condition that the row's unit has too many rows."""
     same = exp.EQ(this=exp.column(UNIT, table="heavy"), expression=exp.column(UNIT, table="base"))
-    return exp.Exists(this=exp.select(exp.Literal.number(1)).from_("heavy").where(same))
+    one = selected([exp.Literal.number(1)], exp.to_table("heavy"))
+    return exp.Exists(this=one.where(same, copy=False))
 
 
 def _domain(dimension: Dimension, number: int) -> exp.Expr:

@@ -102,8 +102,8 @@ class Lane:
 
     @property
     def value_bits(self) -> int:
-        """Fractional bits of the lane's integers: a square has those of both factors."""
-        return 2 * self.scale_bits if self.kind is LaneKind.SQUARE else self.scale_bits
+        """Fractional bits of the lane's sums: s of a sum, 2s of a square; counts, of bins too, have none."""
+        return {LaneKind.SUM: self.scale_bits, LaneKind.SQUARE: 2 * self.scale_bits}.get(self.kind, 0)
 
     @property
     def unit(self) -> Fraction:

@@ -215,7 +215,6 @@ contract RefusalsTest is Fixture {
         IComputeLedger.Request memory r = newRequest(3);
         open(r);
         approve(r, 0);
-        vm.roll(block.number + 1);
         address second = vm.addr(0xE001);
         bytes memory roles = abi.encodeCall(participants.setRoles, (holders[0], 0));
         perform(registrar, address(participants), roles);
@@ -224,6 +223,8 @@ contract RefusalsTest is Fixture {
         perform(second, abi.encodeCall(ledger.openLine, (KEY_SPACE, BUDGET)));
         perform(second, address(assets), abi.encodeCall(assets.entrust, (asset, listing, broker)));
         bytes memory data = abi.encodeCall(ledger.approve, (r, asset, keysOf(idOf(r), second)));
+        refuse(second, data, IParticipants.ParticipantsHolderTooNew.selector);
+        vm.roll(block.number + 1);
         refuse(second, data, IParticipants.ParticipantsHolderTooNew.selector);
     }
 
@@ -268,6 +269,7 @@ contract RefusalsTest is Fixture {
         refuse(holders[0], contributeCall(r, 0), IComputeLedger.ComputeLedgerStateWrong.selector);
         share(r, 0);
         share(r, 1);
+        vm.roll(r.shareBy);
         refuse(holders[0], contributeCall(r, 0), IComputeLedger.ComputeLedgerTooEarly.selector);
         vm.roll(r.shareBy + 1);
         contribute(r, 0);
@@ -350,6 +352,7 @@ contract RefusalsTest is Fixture {
         refuse(stranger, sealCall(r), IComputeLedger.ComputeLedgerStateWrong.selector);
         contribute(r, 0);
         contribute(r, 1);
+        vm.roll(r.contributeBy);
         refuse(stranger, sealCall(r), IComputeLedger.ComputeLedgerTooEarly.selector);
         vm.roll(r.contributeBy + 1);
         refuse(stranger, sealCall(r), IComputeLedger.ComputeLedgerBelowFloor.selector);

@@ -5,18 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from client.buyer import Buyer
 from client.chain_checks import ChainSource
 from client.curves import ArkworksCurves
 from client.errors import AnswerWithheld, ClaimTooEarly, RequestClosed
-from client.types import Status
+from client.types import LocalState, Status
 from client.verify import Subject, run_procedure, verify_receipt
 from ledger.chain import Chain
 from ledger.contracts import members_from_events
 from ledger.eip712 import sign_acceptance
-from ledger.types import Digest, RequestState
+from ledger.types import RequestState
 from tests.client.chain_world import WINDOW_BLOCKS, Anvil, ChainWorld, program
-from tests.client.world import CHAIN_ID, World, ask
+from tests.client.world import CHAIN_ID, ask
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +33,6 @@ def world(node: Chain, tmp_path: Path) -> Iterator[ChainWorld]:
     snapshot = node.request("evm_snapshot")
     yield ChainWorld(tmp_path, node=node)
     assert node.request("evm_revert", snapshot) is True
-
-
-def stored(buyer: Buyer, request_id: Digest) -> object:
-    (found,) = [each for each in buyer.requests() if each.request_id == request_id]
-    return found
 
 
 def test_a_receipt_made_from_real_logs_is_valid(world: ChainWorld) -> None:
@@ -130,6 +124,8 @@ def test_a_chunk_that_never_comes_is_paid_from_the_brokers_bond(world: ChainWorl
     world.mine(WINDOW_BLOCKS + 1)
     buyer.claim(request_id)
     buyer.claim(request_id)  # again is nothing
+    (found,) = buyer.requests()
+    assert (found.state, "withheld" in found.detail) == (LocalState.CLOSED, True)
     balance = world.contracts.settlement.balance_of(world.buyer.address)
     assert balance == paid + found.request.price_minor
     assert world.contracts.ledger.state(request_id).state is RequestState.WITHHELD
@@ -161,7 +157,6 @@ def test_a_request_that_nobody_approves_is_closed_and_refunded_by_the_buyer(worl
     with pytest.raises(RequestClosed, match="too few holders approved"):
         buyer.wait(request_id)
     world.is_open = True
-    assert isinstance(world, World)
     again = ask(world, buyer)
     assert again != request_id
     assert buyer.fetch(again).verdict.status is Status.VALID

@@ -94,6 +94,7 @@ class FakeChain:
         balances, bond: credits of buyers, and the broker's free bond.
         away: the node does not answer; what was indexed can be read.
         automine: every transaction is mined at once in a block of its own.
+        mined, failed: what the broker did, in order.
         failing: act types that revert with this reason whatever the contract says.
     """
 
@@ -105,6 +106,7 @@ class FakeChain:
         self.automine = automine
         self.failing: dict[type, str] = {}
         self.mined: list[Act] = []
+        self.failed: list[Act] = []
         self._head = self._indexed = head
         self._lives: dict[Digest, _Life] = {}
         self._nonces: set[tuple[Address, int]] = set()
@@ -201,6 +203,7 @@ class FakeChain:
                     self.mined.append(act)
                 except Reverted as err:
                     self._acts[key] = Outcome(Fate.FAILED, str(err))
+                    self.failed.append(act)
             self._head += blocks
 
     def mine_to(self, block: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,18 @@ def play_to_answer(world: World, request: Digest, holders: list[HolderNode] | No
 def expected_sum(world: World, request: Digest, holders: list[HolderNode] | None = None) -> Any:
     """Return what the answer must be."""
     return sum(holder.cells(request) for holder in holders or world.holders)
+
+
+def mine_until(world: World, signed: Signed, condition: Callable[[], bool]) -> None:
+    """Mine a block at every look at the chain until the condition holds."""
+
+    def ready() -> bool | None:
+        if condition():
+            return True
+        world.chain.mine()
+        return None
+
+    world.market.waiting.until(signed.id, ready, each_look=True)
 
 
 def acts(world: World, *kinds: type) -> list[Any]:
@@ -218,11 +230,9 @@ def test_a_transaction_that_fails_is_tried_again_at_later_blocks(running: World)
     running.await_stage(signed.id, Stage.CONTRIBUTING)
     for holder in running.holders:
         holder.contribute(signed.id)
-    running.chain.mine(2)
-    running.follow()
+    mine_until(running, signed, lambda: len(running.chain.failed) > 1)
     running.chain.failing.clear()
-    running.chain.mine(4)
-    running.await_stage(signed.id, Stage.SEALED)
+    mine_until(running, signed, lambda: running.market.store.request(signed.id).stage is Stage.SEALED)
 
 
 def test_a_chain_that_lost_the_seal_and_the_answer_is_followed_back_and_forth(running: World) -> None:

@@ -32,7 +32,7 @@ POLICY: dict[str, Any] = {
         "id": {"type": "integer"},
         "month": {"type": "text"},
         "person": {"type": "text"},
-        "城镇": {"type": "text", "domain": ["南山", "福田", "O'Hara \"x\"", "a:b %s"], "filter": True},
+        "城镇": {"type": "text", "domain": ["南山", "福田", 'O\'Hara "x"', "a:b %s"], "filter": True},
         "grade": {"type": "integer", "domain": [1, 2, 9007199254740993], "filter": True},
         "kwh": {"type": "number", "low": "-2.75", "high": "1000.5", "scale_bits": 1, "filter": True},
         "age": {"type": "integer", "low": 0, "high": 120, "nullable": False, "filter": True},
@@ -46,8 +46,26 @@ POLICY: dict[str, Any] = {
     "approval": "automatic",
 }
 
-KWH = [2.5, -2.5, NAN, INF, -INF, None, 0.25, -0.25, 0.75, 1e308, -1e308, 5e-324, -0.0, 999.75, 1000.5, -2.75, 0.1]
-TOWNS = ["南山", "福田", "O'Hara \"x\"", "a:b %s", "?", None, "龙岗", "other", "南山 "]
+KWH = [
+    2.5,
+    -2.5,
+    NAN,
+    INF,
+    -INF,
+    None,
+    0.25,
+    -0.25,
+    0.75,
+    1e308,
+    -1e308,
+    5e-324,
+    -0.0,
+    999.75,
+    1000.5,
+    -2.75,
+    0.1,
+]
+TOWNS = ["南山", "福田", 'O\'Hara "x"', "a:b %s", "?", None, "龙岗", "other", "南山 "]
 GRADES = [1, 2, 9007199254740993, 9007199254740992, None, -5]
 
 

@@ -102,7 +102,10 @@ def postgres(postgres_url: str) -> Iterator[Opener]:
 QUERIES: list[tuple[str, Callable[[Row], bool]]] = [
     ("SELECT COUNT(*) FROM 用电", lambda r: True),
     ("SELECT 城镇, COUNT(*), SUM(kwh), AVG(age) FROM 用电 GROUP BY 城镇", lambda r: True),
-    ("SELECT grade, 城镇, VAR_POP(kwh), COUNT(DISTINCT person) FROM 用电 GROUP BY grade, 城镇", lambda r: True),
+    (
+        "SELECT grade, 城镇, VAR_POP(kwh), COUNT(DISTINCT person) FROM 用电 GROUP BY grade, 城镇",
+        lambda r: True,
+    ),
     ("SELECT HISTOGRAM(kwh, 7), HISTOGRAM(age, 10) FROM 用电", lambda r: True),
     (
         "SELECT 城镇, HISTOGRAM(age, 3), STDDEV_SAMP(age) FROM 用电 WHERE kwh > 0.2 GROUP BY 城镇",
@@ -117,15 +120,18 @@ QUERIES: list[tuple[str, Callable[[Row], bool]]] = [
         ),
     ),
     (
-        "SELECT grade, AVG(kwh) FROM 用电 WHERE 城镇 IN ('a:b %s', 'O''Hara \"x\"') AND age BETWEEN -1 AND 90 "
-        "GROUP BY grade",
+        """SELECT grade, AVG(kwh) FROM 用电 WHERE 城镇 IN ('a:b %s', 'O''Hara "x"') AND age BETWEEN -1 AND 90
+           GROUP BY grade""",
         lambda r: r["城镇"] in ("a:b %s", 'O\'Hara "x"') and -1 <= r["age"] <= 90,
     ),
     (
         "SELECT COUNT(*), SUM(age) FROM 用电 WHERE 城镇 IS NULL AND kwh IS NOT NULL",
         lambda r: r["城镇"] in (None, "?") and r["kwh"] is not None and r["kwh"] == r["kwh"],
     ),
-    ("SELECT COUNT(*) FROM 用电 WHERE grade <= 9007199254740992", lambda r: (r["grade"] or 1e99) <= 9007199254740992),
+    (
+        "SELECT COUNT(*) FROM 用电 WHERE grade <= 9007199254740992",
+        lambda r: (r["grade"] or 1e99) <= 9007199254740992,
+    ),
 ]
 
 
@@ -152,9 +158,7 @@ def test_cells_are_those_of_plain_python(
 def test_the_cap_keeps_other_rows_under_another_plan(parquet: Opener) -> None:
     given, rows = policy(), make_rows(300, persons=3)
     plans = [make_plan(sql, given) for sql in ("SELECT SUM(kwh) FROM 用电", "SELECT SUM(kwh) AS s FROM 用电")]
-    first, second = (
-        [int(cell) for cell in compute_cells(parquet(rows), plan, given)] for plan in plans
-    )
+    first, second = ([int(cell) for cell in compute_cells(parquet(rows), plan, given)] for plan in plans)
     assert first[0] >> plans[0].lanes[0].grid_bits <= 9  # three units with three rows each, less the NULLs
     assert first != second
 
@@ -178,13 +182,15 @@ def test_an_engine_with_other_rounding_is_named(parquet: Opener) -> None:
                 tuple(None if v is None else v + 1 for v in self.inner.fetch(query)[0])
             ]
 
-    with pytest.raises(EngineDisagrees, match="fixed point of 2.5"):
+    with pytest.raises(EngineDisagrees, match=r"fixed point of 2\.5"):
         require_same_numbers(Rounding(parquet(make_rows(3))))  # type: ignore[arg-type]
 
 
 def test_spaces_around_csv_values_and_names_do_not_matter(tmp_path: Path, limits: EngineSettings) -> None:
     path = tmp_path / "adult.csv"
-    path.write_text("id, month, person, 城镇, grade, kwh, age\n1, a, p, 南山, 1, 2.5, 30\n2, b, q, ?, ?, n/a, 31\n")
+    path.write_text(
+        "id, month, person, 城镇, grade, kwh, age\n1, a, p, 南山, 1, 2.5, 30\n2, b, q, ?, ?, n/a, 31\n"
+    )
     engine = open_files(FileSource("csv", path, trim=True), limits)
     given = policy(privacy_unit=proved())
     sql = "SELECT 城镇, AVG(kwh) FROM 用电 GROUP BY 城镇"

@@ -24,7 +24,9 @@ from tests.holder.tables import Row, columns_of, make_rows, policy, proved, writ
 KEY = bytes(range(32))
 
 
-def snapshot(rows: list[Row], given: Policy, directory: Path, *, key: bytes = KEY, **options: Any) -> Snapshot:
+def snapshot(
+    rows: list[Row], given: Policy, directory: Path, *, key: bytes = KEY, **options: Any
+) -> Snapshot:
     path = directory / "rows.parquet"
     pq.write_table(pa.table(dict(columns_of(rows))), path)
     engine = open_files(FileSource("parquet", path), EngineSettings(directory / "tmp"))

@@ -180,7 +180,9 @@ class ModelChain:
     def _share(self, sender: Address, view: RequestView, *hashes: bytes) -> None:
         line, keys, bundle, seed, commitment = hashes
         approval = view.approved[sender]
-        if not (len(view.approved) == view.opened.request.holders or self.block > view.opened.request.approve_by):
+        if not (
+            len(view.approved) == view.opened.request.holders or self.block > view.opened.request.approve_by
+        ):
             raise revert("TooEarly")
         if sender in view.shared:
             raise revert("StageWrong", holder=sender, stage=2)
@@ -211,7 +213,7 @@ class ModelChain:
         decode_point(point)
         self.emit(Contributed, view.opened.request_id, sender, point, digest)
 
-    def _postUnmask(self, sender: Address, view: RequestView, _: tuple[Any, ...], payload: bytes) -> None:  # noqa: N802
+    def _postUnmask(self, sender: Address, view: RequestView, _: tuple[Any, ...], payload: bytes) -> None:
         if view.sealed is None or view.answered:
             raise revert("StateWrong")
         self.emit(UnmaskPosted, view.opened.request_id, sender, payload)
@@ -291,7 +293,7 @@ class Broker:
     arrivals: list[tuple[Address, int, bytes]] = field(default_factory=list)
     is_away: bool = False
     withhold: set[int] = field(default_factory=set)  # kinds that get no receipt
-    tamper: Callable[[bytes], bytes] = staticmethod(lambda frame: frame)
+    tamper: Callable[[bytes], bytes] = bytes
     receipts_by: Signer | None = None
 
     def take(self, sender: Address, request_id: Digest, data: bytes) -> Acknowledgement:
@@ -551,10 +553,10 @@ class World:
     def seal_if_due(self, request_id: Digest) -> None:
         view = self.chain.view(request_id)
         assert view is not None
-        if view.sealed is None and view.is_sharing_closed and view.shared:
-            if len(view.contributed) == len(view.shared):
-                self.chain.seal(request_id)
-                self.chain.mine()
+        everybody = view.is_sharing_closed and view.shared and len(view.contributed) == len(view.shared)
+        if view.sealed is None and everybody:
+            self.chain.seal(request_id)
+            self.chain.mine()
 
     def answer_if_due(self, request_id: Digest, chosen: list[Member]) -> None:
         view = self.chain.view(request_id)

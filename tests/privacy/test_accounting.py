@@ -85,9 +85,25 @@ def test_epsilon_is_the_least_over_a_fine_grid_of_orders(rho_micro: int, delta: 
 
 
 def test_epsilon_of_known_values() -> None:
-    """With ρ = 0.5 and δ = 1e-6 the simple bound gives 5.757; the tight one less."""
-    assert zcdp_epsilon(500_000, 1e-6) == pytest.approx(5.227, abs=0.002)
+    """With ρ = 0.5 and δ = 1e-6 the simple bound ρ + 2√(ρ·ln(1/δ)) gives 5.757; the tight one less."""
+    assert zcdp_epsilon(500_000, 1e-6) == pytest.approx(5.2215, abs=1e-4)
     assert zcdp_epsilon(0, 1e-6) == 0
+
+
+@pytest.mark.parametrize("rho_micro", [10_000, 500_000, 5_000_000])
+def test_epsilon_holds_for_the_gaussian_itself_and_is_not_far_from_its_own(rho_micro: int) -> None:
+    """A Gaussian with Δ/σ = r = √(2ρ) is (ε, δ)-private exactly for δ(ε) = Φ(r/2 − ε/r) − e^ε·Φ(−r/2 − ε/r).
+
+    Source: Balle, Wang, "Improving the Gaussian Mechanism", 2018, Theorem 8.
+    """
+    ratio = math.sqrt(2 * rho_micro / 1e6)
+
+    def delta(epsilon: float) -> float:
+        first, second = ratio / 2 - epsilon / ratio, -ratio / 2 - epsilon / ratio
+        return (math.erfc(-first / math.sqrt(2)) - math.exp(epsilon) * math.erfc(-second / math.sqrt(2))) / 2
+
+    epsilon = zcdp_epsilon(rho_micro, 1e-6)
+    assert delta(epsilon) <= 1e-6 < delta(0.88 * epsilon)
 
 
 @given(st.integers(0, 10**8), st.integers(0, 10**8))

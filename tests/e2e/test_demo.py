@@ -1,0 +1,253 @@
+"""The commands of the README, run as a user runs them: real processes, a real chain, what they print."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = Path(os.environ.get("SHUYAO_SHARED") or ROOT.parent / "shared")
+
+pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("e2e")]
+
+
+def shuyao(home: Path, *words: str, timeout_s: float = 200) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "SHUYAO_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "cli", *words]
+    return subprocess.run(
+        command, cwd=home, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
+    )
+
+
+def demo(home: Path, *words: str) -> dict[str, Any]:
+    done = shuyao(home, "demo", "--json", "--block-time", "0.2", *words)
+    assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-500:]
+    assert done.stdout.count("\n") == 1  # one object and nothing else
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("demo")
+    yield folder
+    shuyao(folder, "down")
+
+
+@pytest.fixture(scope="module")
+def report(home: Path) -> dict[str, Any]:
+    return demo(home, "--rows", "3000", "--keep")
+
+
+def test_demo_reports_what_it_promises(report: dict[str, Any]) -> None:
+    assert report["verified"] is True
+    assert report["n"] == report["survivors"] == 3
+    assert report["answer"]["columns"] == report["plaintext"]["columns"]
+    for name in ("receipt", "request_id", "listing", "sql", "rpc", "exchange", "stages_s", "gas"):
+        assert report[name]
+    assert Path(report["receipt"]).is_file()
+    assert report["gas"]["total"] <= 1_200_000
+
+
+def test_demo_rows_are_in_one_order_and_typed(report: dict[str, Any]) -> None:
+    rows, errors, plain = report["answer"]["rows"], report["answer"]["error95"], report["plaintext"]["rows"]
+    assert len(rows) == len(errors) == len(plain) > 30
+    keys = [row[0] for row in rows]
+    assert keys == sorted(keys) == [row[0] for row in plain]
+    for row, error, exact in zip(rows, errors, plain, strict=True):
+        assert error[0] is None
+        assert isinstance(row[1], int)
+        assert isinstance(exact[1], int)
+        assert row[3] is None or isinstance(row[3], float)
+        assert (row[3] is None) == (error[3] is None)
+
+
+def test_demo_answer_is_the_plain_one_within_its_error(report: dict[str, Any]) -> None:
+    assert share_within(report) >= 0.9  # of about a hundred cells; 0.95 is expected of each
+
+
+def share_within(report: dict[str, Any]) -> float:
+    within = cells = 0
+    for row, errors, exact in zip(
+        report["answer"]["rows"], report["answer"]["error95"], report["plaintext"]["rows"], strict=True
+    ):
+        for value, error, plain in zip(row, errors, exact, strict=True):
+            if error is not None:
+                cells += 1
+                within += plain is not None and abs(value - plain) <= error
+    return within / cells
+
+
+def test_verify_says_valid_with_both_implementations(home: Path, report: dict[str, Any]) -> None:
+    for extra in ([], ["--second"]):
+        done = shuyao(home, "verify", report["receipt"], "--rpc", report["rpc"], *extra)
+        assert done.returncode == 0, done.stdout
+        assert "VALID" in done.stdout
+
+
+def test_verify_says_invalid_and_names_the_step(home: Path, report: dict[str, Any]) -> None:
+    receipt = json.loads(Path(report["receipt"]).read_bytes())
+    receipt["answer"]["cells"][0] = str(int(receipt["answer"]["cells"][0]) + 1)
+    altered = home / "altered.json"
+    altered.write_text(json.dumps(receipt, separators=(",", ":"), sort_keys=True, ensure_ascii=False))
+    done = shuyao(home, "verify", str(altered), "--rpc", report["rpc"], "--json")
+    assert done.returncode == 1
+    verdict = json.loads(done.stdout)
+    failed = [step for step in verdict["steps"] if step["ok"] is False]
+    assert verdict["status"] == "INVALID"
+    assert failed[0]["name"]
+
+
+def test_verify_says_unknown_without_a_chain(home: Path, report: dict[str, Any]) -> None:
+    done = shuyao(home, "verify", report["receipt"], "--rpc", "http://127.0.0.1:9")
+    assert done.returncode == 3, done.stdout + done.stderr
+
+
+def test_a_running_market_answers_more_questions(home: Path, report: dict[str, Any]) -> None:
+    sql = (
+        'SELECT industry AS "行业", COUNT(*) AS "户数", STDDEV(kwh) AS "波动", HISTOGRAM(employees, 4) AS "人数" '
+        "FROM electricity WHERE town IN ('虎门', '长安') GROUP BY industry"
+    )
+    done = shuyao(home, "buyer", "ask", "electricity", sql, "--purpose", "research", "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["verified"] is True
+    assert answer["answer"]["columns"][:3] == ["行业", "户数", "波动"]
+    listed = json.loads(shuyao(home, "buyer", "requests", "--json").stdout)
+    assert [row["state"] for row in listed] == ["answered", "answered"]
+
+
+def test_the_same_question_again_is_free(home: Path, report: dict[str, Any]) -> None:
+    def spent() -> int:
+        state = json.loads(shuyao(home, "holder", "status", "--json").stdout)
+        return int(state["lines"][0]["spent"])
+
+    before = spent()
+    done = shuyao(home, "buyer", "ask", report["listing"], report["sql"], "--purpose", "statistics", "--json")
+    again = shuyao(
+        home, "buyer", "ask", report["listing"], report["sql"], "--purpose", "statistics", "--json"
+    )
+    assert done.returncode == again.returncode == 0, done.stderr + again.stderr
+    assert json.loads(done.stdout)["request_id"] == json.loads(again.stdout)["request_id"]
+    assert json.loads(done.stdout)["answer"] == json.loads(again.stdout)["answer"]
+    assert spent() - before == report["rho_micro"]
+
+
+def test_a_rejected_query_shows_every_violation(home: Path, report: dict[str, Any]) -> None:
+    sql = "SELECT town, MEDIAN(kwh) AS m, SUM(secret) AS s FROM electricity WHERE kwh ＞ 5 GROUP BY town"
+    done = shuyao(home, "buyer", "quote", "electricity", sql)
+    assert done.returncode == 2
+    assert "＞" in done.stderr or "full-width" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_doctor_finds_nothing_wrong(home: Path, report: dict[str, Any]) -> None:
+    done = shuyao(home, "doctor", "--json")
+    wrong = [check for check in json.loads(done.stdout)["checks"] if not check["ok"]]
+    assert done.returncode == 0, wrong
+
+
+def test_keystores_are_private_and_can_be_backed_up_and_restored(home: Path, report: dict[str, Any]) -> None:
+    instance = Path(report["home"])
+    secret_files = [*instance.rglob("keystore.json"), *(instance / "passphrases").iterdir()]
+    assert len(secret_files) >= 2 * 8
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in secret_files)
+    copy = home / "buyer.backup"
+    assert shuyao(home, "keys", "backup", "buyer", str(copy)).returncode == 0
+    made = instance / "passphrases" / "buyer"
+    done = shuyao(home, "keys", "restore", "restored", str(copy), "--passphrase-file", str(made))
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(shuyao(home, "keys", "show", "--json").stdout)
+    accounts = {row["who"]: row["address"] for row in shown}
+    assert accounts["restored"] == accounts["buyer"]
+
+
+def test_down_stops_everything(home: Path, report: dict[str, Any]) -> None:
+    done = shuyao(home, "down", "--json")
+    stopped = json.loads(done.stdout)
+    assert {"chain", "exchange", "holder-1", "holder-2", "holder-3"} <= set(next(iter(stopped.values())))
+    assert shuyao(home, "verify", report["receipt"], "--rpc", report["rpc"]).returncode == 3
+
+
+def test_demo_on_the_census_table_agrees_with_pandas(tmp_path: Path) -> None:
+    data = SHARED / "data" / "adult.data"
+    if not data.is_file():
+        pytest.skip(f"the UCI Adult table is not at {data}")
+    sql = (
+        "SELECT education, sex, COUNT(*) AS n, SUM(hours_per_week) AS hours, AVG(age) AS age "
+        "FROM adult GROUP BY education, sex"
+    )
+    policy = ROOT / "examples" / "adult" / "policy.yaml"
+    report = demo(tmp_path, "--data", str(data), "--policy", str(policy), "--query", sql)
+    frame = pd.read_csv(data, skipinitialspace=True)
+    within = cells = 0
+    for row, errors in zip(report["answer"]["rows"], report["answer"]["error95"], strict=True):
+        group = frame[(frame["education"] == row[0]) & (frame["sex"] == row[1])]
+        exact = [len(group), group["hours-per-week"].sum(), group["age"].mean() if len(group) else None]
+        for value, error, plain in zip(row[2:], errors[2:], exact, strict=True):
+            if error is not None:
+                cells += 1
+                within += plain is not None and abs(value - plain) <= error
+    assert cells > 120
+    assert within / cells >= 0.95
+
+
+def test_chinese_names_everywhere_and_postgresql_underneath(tmp_path: Path, postgres_server: str) -> None:
+    import sqlalchemy as sa
+
+    with (tmp_path / "用电.csv").open("w", encoding="utf8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["编号", "镇街", "电量"])
+        writer.writerows([f"户{i}", "虎门" if i % 3 else "长安", 10 + i % 50] for i in range(3000))
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(CHINESE_POLICY, encoding="utf8")
+    server = postgres_server.replace("postgresql://", "postgresql+psycopg://", 1)
+    admin = sa.create_engine(server, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        for name in ("e2e_exchange", "e2e_holder_1", "e2e_holder_2", "e2e_holder_3"):
+            connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    admin.dispose()
+    url = sa.make_url(server)
+    words = ["--data", "用电.csv", "--policy", "policy.yaml"]
+    words += [
+        "--query",
+        'SELECT "镇街", COUNT(*) AS "户数", AVG("电量") AS "均值" FROM "用电" GROUP BY "镇街"',
+    ]
+    words += ["--exchange-database", url.set(database="e2e_exchange").render_as_string(hide_password=False)]
+    words += [
+        "--holder-database",
+        url.set(database="e2e_holder_X").render_as_string(hide_password=False).replace("X", "{number}"),
+    ]
+    report = demo(tmp_path, *words)
+    assert report["answer"]["columns"] == ["镇街", "户数", "均值"]
+    assert {row[0] for row in report["answer"]["rows"]} == {"虎门", "长安", "other"}
+
+
+CHINESE_POLICY = """
+version: 1
+listing: 用电
+title: 企业用电
+privacy_unit: {column: 编号, rows_per_unit: 1, proved: true, disjoint: true}
+rows_max: 100000
+columns:
+  编号: {type: text}
+  镇街: {type: text, domain: [虎门, 长安], filter: true}
+  电量: {type: integer, low: 0, high: 100, scale_bits: 0, filter: true}
+aggregates: [count, sum, avg]
+purposes: [统计]
+buyers: "*"
+rho: {per_request: "0.5", total: "10"}
+price: {fee_minor: 100, rate_minor_per_rho: 1000}
+min_holders: 2
+approval: automatic
+"""
