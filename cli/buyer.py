@@ -53,7 +53,7 @@ def _buyer(home: Path | None, passphrase_file: Path | None) -> Iterator[Buyer]:
         with Buyer(settings, accounts.open_existing(found, "buyer", passphrase_file).signer) as buyer:
             yield buyer
     except QueryRejected as err:
-        raise CliError("\n".join([str(err), *(_violation(each) for each in err.violations)])) from err
+        raise CliError("\n".join([err.title, *(_violation(each) for each in err.violations)])) from err
     except (ClientError, LedgerError) as err:
         raise CliError(f"{type(err).__name__}: {err}") from err
 

@@ -98,3 +98,7 @@ class Stage:
     def say(self, text: str) -> None:
         """Show another text."""
         self._progress.update(self._task, description=text)
+
+    def reach(self, done: int, total: int) -> None:
+        """Show that `done` of `total` are done."""
+        self._progress.update(self._task, completed=done, total=total)

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from cli.errors import CliError
-from cli.home import read_json
-from cli.output import console, print_json
+from cli.home import read_json, state_root
+from cli.output import Stages, console, print_json
 
 EXIT_CODES = {"VALID": 0, "INVALID": 1, "UNKNOWN": 3}
 
@@ -37,14 +37,16 @@ def verify(
     except OSError as err:
         raise CliError(f"cannot read {receipt}: {err.strerror}") from err
     accepted = Deployment.from_json(read_json(deployment)) if deployment else None
-    chain = Chain(rpc) if rpc else None
-    verdict = verify_receipt(
-        data,
-        chain,
-        backend=Backend.REFERENCE if second else Backend.ARKWORKS,
-        deployment=accepted,
-        confirmations=confirmations,
-    )
+    with Stages(quiet=as_json or not second).stage("verify", "generators, by py_ecc") as stage:
+        verdict = verify_receipt(
+            data,
+            Chain(rpc) if rpc else None,
+            backend=Backend.REFERENCE if second else Backend.ARKWORKS,
+            deployment=accepted,
+            confirmations=confirmations,
+            cache=state_root() / "cache",
+            progress=stage.reach,
+        )
     steps = [{"number": s.number, "name": s.name, "ok": s.ok, "detail": s.detail} for s in verdict.steps]
     if as_json:
         print_json({"status": verdict.status.name, "steps": steps})

@@ -145,9 +145,14 @@ def test_the_same_question_again_is_free(home: Path, report: dict[str, Any]) -> 
 
 def test_a_rejected_query_shows_every_violation(home: Path, report: dict[str, Any]) -> None:
     sql = "SELECT town, MEDIAN(kwh) AS m, SUM(secret) AS s FROM electricity WHERE kwh ＞ 5 GROUP BY town"
-    done = shuyao(home, "buyer", "quote", "electricity", sql)
+    done = shuyao(home, "buyer", "quote", "electricity", sql, "--purpose", "research")
     assert done.returncode == 2
-    assert "＞" in done.stderr or "full-width" in done.stderr
+    assert "＞" in done.stderr
+    sql = "SELECT town, MEDIAN(kwh) AS m, SUM(secret) AS s FROM electricity GROUP BY town"
+    done = shuyao(home, "buyer", "quote", "electricity", sql, "--purpose", "research")
+    assert done.returncode == 2
+    assert "MEDIAN" in done.stderr
+    assert "secret" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -327,6 +327,7 @@ def test_a_request_goes_on_after_a_restart_at_every_stage(restartable: World) ->
     world.accept(buyer, signed.id)
     world.await_stage(signed.id, Stage.SETTLED)
     assert [type(act) for act in acts(world)] == [Open, Seal, PostAnswer, Release]
+    assert world.market.store.request(signed.id).runs == 0  # the one workflow was taken up each time
 
 
 def test_a_request_that_was_taken_just_before_a_crash_is_started_at_the_next_start(world: World) -> None:

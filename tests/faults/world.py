@@ -28,6 +28,7 @@ from privacy.messages import Kind
 from tests.stack import MINTED_MINOR, RHO_MICRO, Stack, wait_until
 
 SETTLE_S = 60.0
+THRESHOLD = 2  # unmask messages that three holders' sum needs
 
 
 class Step(IntEnum):
@@ -121,6 +122,16 @@ def written(stack: Stack, request_id: Digest) -> Written:
     return Written(values)
 
 
+def sessions_of(stack: Stack, request_id: Digest) -> set[bytes]:
+    """Return the session ids that the holders have for a request; one, if all goes well."""
+    found: set[bytes] = set()
+    for number in stack.numbers:
+        with read_transaction(stack.holder_engine(number)) as connection:
+            query = select(holder_requests.c.session).where(holder_requests.c.request_id == request_id)
+            found |= {row.session for row in connection.execute(query) if row.session is not None}
+    return found
+
+
 def holder_store(stack: Stack, number: int) -> HolderStore:
     """Open a holder's store beside its node, to read what it sealed."""
     vault = Vault(stack.keys(f"holders/{number}").signer)
@@ -203,8 +214,11 @@ def own_line(stack: Stack, number: int) -> Line:
 
 
 def require_one_story(stack: Stack, request_id: Digest) -> None:
-    """Each holder sent one message of each kind, the one in its store; the chain shows its hash; each step happened once."""
-    events = stack.events(request_id)
+    """Each holder sent one message of each kind, the one in its store; the chain shows its hash; each step happened once.
+
+    An unmask message may be missing at the exchange where the others' sufficed, never a second one be there.
+    """
+    events, unmasks = stack.events(request_id), 0
     for number in stack.numbers:
         mine = stack.address(f"holders/{number}")
         own = [e for e in events if getattr(e, "holder", None) == mine]
@@ -217,11 +231,13 @@ def require_one_story(stack: Stack, request_id: Digest) -> None:
             sent = {row.kind: row.frame for row in connection.execute(select(messages).where(where))}
             sessions = {row.session for row in connection.execute(select(messages).where(where))}
         assert sessions == {store.request(request_id).session}
-        assert sorted(sent) == [Kind.BUNDLE, Kind.MASKED_INPUT, Kind.UNMASK]
+        assert {Kind.BUNDLE, Kind.MASKED_INPUT} <= sent.keys() <= set(Kind)
+        unmasks += Kind.UNMASK in sent
         for kind, frame in sent.items():
             kept = store.message(request_id, Kind(kind))
             assert kept is not None and kept.frame == frame, f"holder {number}'s message of kind {kind}"
         assert store.request(request_id).hold is Hold.SPENT
+    assert unmasks >= THRESHOLD
     for kind in (Opened, Sealed, Answered):
         assert len([e for e in events if isinstance(e, kind)]) == 1
 

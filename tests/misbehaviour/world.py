@@ -7,6 +7,7 @@ The chain mines each transaction at once; `mine` lets deadlines pass.
 
 from __future__ import annotations
 
+import itertools
 import json
 import socket
 import subprocess
@@ -59,7 +60,7 @@ RICH = bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4
 LISTING = "用电"
 SQL = 'SELECT "城镇", COUNT(*) AS n, SUM(kwh) AS total FROM "用电" GROUP BY "城镇"'
 ROWS = 40
-CREDITS = 1_000_000
+CREDITS = 1_000_000_000
 POLICY: dict[str, Any] = {
     "version": 1,
     "listing": LISTING,
@@ -231,6 +232,7 @@ class World:
 
     def __init__(self, home: Path, *, holders: int = 3, policy: dict[str, Any] | None = None) -> None:
         self.home, self.policy = home, {**POLICY, **(policy or {})}
+        self._numbers = itertools.count(1)
         self.anvil = Anvil()
         self.chain = self.anvil.start()
         self.broker, self.buyer_signer = signer_of("broker"), signer_of("buyer")
@@ -336,10 +338,6 @@ class World:
 
     # --- the chain
 
-    def fresh_sql(self) -> str:
-        """A question that nobody asked before."""
-        return f"{SQL_WHERE} kwh >= -{next(self._numbers)}"
-
     def admit(self, who: Signer, role: Roles, *, operator: Address | None = None) -> None:
         operator = operator or Address(keccak(b"operator" + who.address)[:20])
         self.chain.request("anvil_setBalance", to_hex(who.address), hex(10**20))
@@ -373,12 +371,13 @@ class World:
 
     # --- a request
 
-    def submit(self, sql: str = SQL, *, rho_micro: int = 500_000) -> Digest:
-        """The buyer quotes and hands in a request; nothing is on the chain yet."""
+    def submit(self, sql: str = SQL, *, rho_micro: int | None = None) -> Digest:
+        """The buyer quotes and hands in a request, a new one if no ρ is given; nothing is on the chain yet."""
         self.market.follower.catch_up()
+        rho_micro = rho_micro or 500_000 + next(self._numbers)
         return self.buyer.submit(self.buyer.quote(LISTING, sql, rho_micro=rho_micro))
 
-    def open(self, sql: str = SQL, *, rho_micro: int = 500_000) -> Digest:
+    def open(self, sql: str = SQL, *, rho_micro: int | None = None) -> Digest:
         """Submit, and open it on the chain as the broker does."""
         request_id = self.submit(sql, rho_micro=rho_micro)
         record = self.market.store.request(request_id)
