@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.errors import INTERNAL, BodyTooLarge, Problem, headers_of, problem_of
 from api.metrics import Metrics
 from exchange.settings import HOLDER_MESSAGE_BYTES_MAX
+from ledger.encoding import require_shallow
 
 JSON_BYTES_MAX: Final = 1 << 20  # SQL of 64 KB and a plan over large domains fit many times over
 _log = structlog.get_logger("api")
@@ -36,7 +37,7 @@ class Guard:
             await send(message)
 
         try:
-            await self._app(scope, _limited(scope, receive), noting_send)
+            await self._app(scope, await _received(scope, receive), noting_send)
         except Exception as err:  # noqa: BLE001 - the one place that nothing may pass
             await self._answer(scope, noting_send, err, is_begun=status != 0)
         finally:
@@ -61,25 +62,34 @@ async def send_problem(scope: Scope, send: Send, problem: Problem) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def _limited(scope: Scope, receive: Receive) -> Receive:
-    """Count the body as it comes, and end it at the limit of its route."""
+async def _received(scope: Scope, receive: Receive) -> Receive:
+    """Take the body in, up to the limit of its route, and hand it on in one piece.
+
+    Raises:
+        BodyTooLarge: it is longer; the rest is not read.
+    """
     limit = HOLDER_MESSAGE_BYTES_MAX if scope["path"].endswith("/messages") else JSON_BYTES_MAX
-    headers = dict(scope["headers"])
-    declared = headers.get(b"content-length", b"0")
-    received = 0
-
-    async def counting_receive() -> Message:
-        nonlocal received
-        if declared.isdigit() and int(declared) > limit:
+    declared = dict(scope["headers"]).get(b"content-length", b"0")
+    if not declared.isdigit() or int(declared) > limit:
+        raise BodyTooLarge(limit)
+    body, message = b"", await receive()
+    while message["type"] == "http.request":
+        body += message.get("body", b"")
+        if len(body) > limit:
             raise BodyTooLarge(limit)
+        if not message.get("more_body", False):
+            break
         message = await receive()
-        if message["type"] == "http.request":
-            received += len(message.get("body", b""))
-            if received > limit:
-                raise BodyTooLarge(limit)
-        return message
+    if not scope["path"].endswith("/messages"):
+        require_shallow(body)
+    whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+    if message["type"] != "http.request":
+        whole = [message]  # the sender left
 
-    return counting_receive
+    async def handing_receive() -> Message:
+        return whole.pop() if whole else await receive()
+
+    return handing_receive
 
 
 def _where(err: BaseException) -> str:

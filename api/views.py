@@ -35,6 +35,7 @@ def participant_json(found: NamedParticipant) -> dict[str, Any]:
 def asset_json(found: ShownAsset) -> dict[str, Any]:
     """Show an asset with its policy and descriptor, as the holder gave them, and what the chain says."""
     return {
+        "id": to_hex(found.registered.asset_id),
         **_reference(found),
         "name": found.shown.name,
         "title": found.shown.title,

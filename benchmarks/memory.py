@@ -43,7 +43,7 @@ def run() -> dict[str, Any]:
         "holder_peak_mb": node_mb,
         "registration_peak_mb": registration_mb,
         "holder_idle_mb": idle_mb,
-        "registration_s": built_s,
+        "market_built_s": built_s,
         "request_s": asked_s,
     }
     limit = Target(at_most=LIMIT_MB)

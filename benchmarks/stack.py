@@ -88,7 +88,7 @@ def running(policy: str, files: Sequence[Path], *, block_time_s: float = 1.0) ->
             deployment=market.deployment,
             cache=home.cache,
         )
-        with Buyer(settings, market.keys("buyer")) as buyer:
+        with Buyer(settings, market.keys("buyer").signer) as buyer:
             yield Stack(home, market, buyer)
     finally:
         processes.stop_all(home)

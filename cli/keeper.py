@@ -1,23 +1,29 @@
 """Keeps a development chain alive: anvil, with rotating copies of its state.
 
 anvil writes its state file in place, so a kill in the middle of a dump leaves a file that it refuses to load, and a kill between dumps
-loses the last blocks. The keeper copies every complete dump aside, starts anvil again when it dies, and loads the newest state that
-is whole. What the chain forgot is sent again by those who sent it first.
+loses the last blocks. A dump made while a block is mined has the accounts after it and the transactions before it. The keeper copies
+every complete dump aside, starts anvil again when it dies, and loads the newest state that is whole and of one moment. What the chain
+forgot is sent again by those who sent it first.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 COPIES = 3
 COPY_INTERVAL_S = 2.0
+STATES_KEPT = "16"  # with the newest alone, a call of `latest` fails when a block is mined while it runs
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +81,12 @@ class Keeper:
                 *(str(settings.anvil), "--host", "127.0.0.1", "--port", str(settings.port)),
                 *("--chain-id", str(settings.chain_id), "--block-time", str(settings.block_time_s)),
                 *("--accounts", "1", "--balance", "0", "--mnemonic-random", "12"),
-                *("--prune-history", "--silent", "--hardfork", "prague"),
+                *("--prune-history", STATES_KEPT, "--silent", "--hardfork", "prague"),
                 *("--state", str(self._state), "--state-interval", "1"),
             ],
             stdout=subprocess.DEVNULL,
             start_new_session=False,
+            preexec_fn=_ends_with_keeper(),
         )
 
     def _copies(self) -> list[Path]:
@@ -88,14 +95,15 @@ class Keeper:
         )
 
     def _restore(self) -> None:
-        """Put the newest whole state in place; the torn one is kept aside for a look."""
-        for candidate in [self._state, *self._copies()]:
-            if candidate.exists() and _is_json(candidate):
-                if candidate != self._state:
-                    if self._state.exists():
-                        self._state.replace(self._state.with_name("state.torn"))
-                    shutil.copy2(candidate, self._state)
-                return
+        """Put the newest whole state in place; one that is torn is kept aside for a look."""
+        for is_usable in (_is_consistent, _is_json):
+            for candidate in [self._state, *self._copies()]:
+                if candidate.exists() and is_usable(candidate):
+                    if candidate != self._state:
+                        if self._state.exists():
+                            self._state.replace(self._state.with_name("state.torn"))
+                        shutil.copy2(candidate, self._state)
+                    return
         if self._state.exists():
             self._state.replace(self._state.with_name("state.torn"))
 
@@ -119,6 +127,14 @@ class Keeper:
             old.unlink(missing_ok=True)
 
 
+def _ends_with_keeper() -> Callable[[], object] | None:
+    """Return what has the kernel end anvil when the keeper is killed: left alone, it would hold the port against the next one."""
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None)
+    return lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def _ends_like_json(path: Path) -> bool:
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 16))
@@ -131,3 +147,18 @@ def _is_json(path: Path) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_consistent(path: Path) -> bool:
+    """Say whether accounts and blocks of a dump are of one moment.
+
+    anvil reads the blocks first: one mined before it reads the accounts leaves effects without their transactions and
+    logs. Nobody would ever find them. Every transaction raises its sender's nonce by one, which shows it.
+    """
+    try:
+        state = json.loads(path.read_bytes())
+        sent = Counter(each["info"]["from"] for each in state["transactions"])
+        users = {a: account["nonce"] for a, account in state["accounts"].items() if account["code"] == "0x"}
+    except (ValueError, LookupError, TypeError):
+        return False
+    return all(nonce == sent[account] for account, nonce in users.items())

@@ -15,6 +15,6 @@ def rho_to_micro(text: str) -> int:
         micro = Decimal(text) * 1_000_000
     except InvalidOperation as err:
         raise CliError(f"--rho {text!r}: expected a decimal such as 0.05") from err
-    if micro != int(micro) or micro <= 0:
+    if not micro.is_finite() or micro != int(micro) or micro <= 0:
         raise CliError(f"--rho {text!r}: expected a positive decimal with at most six places")
     return int(micro)

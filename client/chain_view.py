@@ -7,7 +7,8 @@ from client.facts import RequestFacts, is_ledger_code, read_head, read_request
 from client.settings import ClientSettings
 from client.types import StoredRequest
 from ledger.chain import Chain
-from ledger.types import to_hex
+from ledger.contracts import Contracts
+from ledger.types import Address, to_hex
 
 
 class ChainView:
@@ -39,6 +40,14 @@ class ChainView:
             raise DeploymentMismatch(f"the code at {to_hex(deployment.ledger)} is not the compute ledger's")
         self._is_ledger_checked = True
         return head.block
+
+    def is_nonce_used(self, buyer: Address, nonce: int) -> bool:
+        """Say whether a request with this nonce of the buyer's was opened.
+
+        Raises:
+            ChainUnreachable: no usable answer.
+        """
+        return Contracts(self.chain, self._settings.deployment).ledger.is_nonce_used(buyer, nonce)
 
     def facts(self, stored: StoredRequest) -> RequestFacts:
         """Read the final events of one request.

@@ -50,6 +50,7 @@ _PROBLEMS: Final[Mapping[int, type[ExchangeProblem]]] = {
 }
 _REPLY_BYTES_MAX: Final = 1 << 26
 _STREAM_SILENCE_S: Final = 60.0  # the exchange sends a comment far more often
+_EVENT_CHARS_MAX: Final = 1 << 16
 
 
 class Market:
@@ -141,11 +142,10 @@ class Market:
             self._client.stream("GET", target, headers=headers, timeout=timeout) as response,
         ):
             if response.status_code != httpx.codes.OK:
-                response.read()
-                raise _problem(target, response)
+                raise _problem(_read_reply(target, response))
             if not response.headers.get("content-type", "").startswith("text/event-stream"):
                 raise ExchangeReplyInvalid(target, "expected an event stream")
-            for event in parse_events(response.iter_lines()):
+            for event in parse_events(_lines(target, response)):
                 if event.name == KEEP_ALIVE:
                     yield None
                 elif event.name == "state":
@@ -173,11 +173,15 @@ class Market:
         self, method: str, target: str, *, body: Mapping[str, Any] | None = None, idempotency_key: str = ""
     ) -> httpx.Response:
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-        with _reachable(f"{method} {target}"):
-            response = self._client.request(method, target, json=body, headers=headers)
-        if response.is_success and len(response.content) <= _REPLY_BYTES_MAX:
+        name = f"{method} {target}"
+        with (
+            _reachable(name),
+            self._client.stream(method, target, json=body, headers=headers) as streamed,
+        ):
+            response = _read_reply(name, streamed)
+        if response.is_success:
             return response
-        raise _problem(f"{method} {target}", response)
+        raise _problem(response)
 
     @staticmethod
     def _read(target: str, value: Any, read: Callable[[Any], T]) -> T:
@@ -198,16 +202,39 @@ def _reachable(target: str) -> Iterator[None]:
         raise ExchangeReplyInvalid(target, type(err).__name__) from err
 
 
+def _read_reply(target: str, streamed: httpx.Response) -> httpx.Response:
+    """Read a reply up to a limit: what an exchange sends may have no end, and be larger unpacked than packed."""
+    content = bytearray()
+    for part in streamed.iter_bytes():
+        content += part
+        if len(content) > _REPLY_BYTES_MAX:
+            raise ExchangeReplyInvalid(target, f"longer than {_REPLY_BYTES_MAX} bytes")
+    return httpx.Response(streamed.status_code, content=bytes(content))
+
+
+def _lines(target: str, streamed: httpx.Response) -> Iterator[str]:
+    """Cut a stream into lines; a piece that ends no event counts as a sign of life, and no event is without end."""
+    rest, held = "", 0
+    for part in streamed.iter_text():
+        *lines, rest = (rest + part).split("\n")
+        for line in lines:
+            text = line.removesuffix("\r")
+            held = held + len(text) if text else 0
+            yield text
+        if held + len(rest) > _EVENT_CHARS_MAX:
+            raise ExchangeReplyInvalid(target, f"an event longer than {_EVENT_CHARS_MAX} characters")
+        if held or rest:
+            yield ":"
+
+
 def _path_segment(text: str) -> str:
     """Quote a listing's name for a path: Chinese names work, a slash does not change the route."""
     return quote(text, safe="")
 
 
-def _problem(target: str, response: httpx.Response) -> ExchangeProblem | ExchangeReplyInvalid:
+def _problem(response: httpx.Response) -> ExchangeProblem:
     """Read a problem document; anything else with an error status becomes a problem without details."""
     status = response.status_code
-    if response.is_success:
-        return ExchangeReplyInvalid(target, f"longer than {_REPLY_BYTES_MAX} bytes")
     try:
         given = response.json()
     except (ValueError, RecursionError):

@@ -23,6 +23,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    and_,
     insert,
     select,
     update,
@@ -65,6 +66,13 @@ _requests = Table(
     Column("state", String(16), nullable=False),
     Column("detail", Text, nullable=False),
     sqlite_autoincrement=True,
+)
+_nonces = Table(
+    "client_nonces",
+    _metadata,
+    Column("chain_id", String(80), primary_key=True),
+    Column("ledger", String(42), primary_key=True),
+    Column("next", BigInteger, nullable=False),
 )
 
 
@@ -143,6 +151,22 @@ class Store:
                 .where(_requests.c.request_id == to_hex(request_id))
                 .values(idempotency_key=key)
             )
+
+    def take_nonce(self, first: int) -> int:
+        """Return a nonce that this store never gave out on this deployment, each the one after the last.
+
+        Args:
+            first: where a new store begins.
+        """
+        wanted = and_(*(_nonces.c[name] == value for name, value in self._scope.items()))
+        with write_transaction(self._engine) as connection:
+            found = connection.execute(select(_nonces.c.next).where(wanted)).scalar_one_or_none()
+            nonce = first if found is None else int(found)
+            if found is None:
+                connection.execute(insert(_nonces).values(**self._scope, next=nonce + 1))
+            else:
+                connection.execute(update(_nonces).where(wanted).values(next=nonce + 1))
+        return nonce
 
     def _select(self) -> Any:
         return select(_requests).where(

@@ -32,7 +32,8 @@ from ledger.signing import Signer
 from ledger.types import Answered, Deployment, Digest, Opened, to_hex
 
 _LOST_BLOCKS_MAX: Final = 256  # a chain may lose its last blocks and open a request at a lower number
-_NONCE_BYTES: Final = 32
+_FIRST_NONCE_BYTES: Final = 2
+_NONCES_A_SLOT: Final = 256  # how many nonces the contract keeps in one slot
 _IDEMPOTENCY_BYTES: Final = 16
 
 
@@ -116,8 +117,7 @@ class Submission:
         if quote.expires_at <= self.now_s() or int(quote.draft["approve_by"]) <= head:
             raise QuoteExpired("the quote does not hold any more: ask for a new one")
         key = BuyerKey.generate(self.rand)
-        nonce = int.from_bytes(self.rand(_NONCE_BYTES), "big")
-        request = complete_request(quote, key_x=key.x, key_parity=key.parity, nonce=nonce)
+        request = complete_request(quote, key_x=key.x, key_parity=key.parity, nonce=self._nonce())
         scope = self.deployment.chain_id, self.deployment.ledger
         identity = request_id(request, *scope)
         return StoredRequest(
@@ -134,6 +134,19 @@ class Submission:
             sealed_key=self.vault.seal(key.secret, identity),
             since_block=max(self.deployment.block, head - _LOST_BLOCKS_MAX),
         )
+
+    def _nonce(self) -> int:
+        """Return a nonce that this buyer did not use before.
+
+        Nonces count up, as the contract keeps 256 of them in one slot and a small number costs less gas in each call.
+        A new store begins at a slot of its own, so that two stores of one account do not come upon the same
+        nonces; those that another store, or this one before it was restored from a backup, used are passed over.
+        """
+        first = int.from_bytes(self.rand(_FIRST_NONCE_BYTES), "big") * _NONCES_A_SLOT
+        while True:
+            nonce = self.store.take_nonce(first)
+            if not self.view.is_nonce_used(self.signer.address, nonce):
+                return nonce
 
     def _hand_in(self, stored: StoredRequest) -> None:
         try:

@@ -250,6 +250,8 @@ def check_table(subject: Subject) -> str:
     from privacy.answer import decode_answer
 
     receipt = subject.receipt
+    _require_same("columns of the table", len(subject.plan.columns), len(receipt.table.columns))
+    _require_same("rows of the table", subject.plan.groups, len(receipt.table.rows))
     table = decode_answer(subject.plan, subject.session.params, len(receipt.survivors), receipt.answer.cells)
     shown = {
         "columns": list(receipt.table.columns),

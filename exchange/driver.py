@@ -90,7 +90,7 @@ class Driver:
         while True:
             progress = self._await_due(record, stage, failures)
             if progress.stage is not stage:
-                self._follower.sync_stage(self._store.request(record.request_id))
+                self._follower.sync_stage(record.request_id)
                 return progress.stage
             act = self._due(progress)
             if act is None:

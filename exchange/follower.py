@@ -14,7 +14,7 @@ from exchange.mirror import Mirror, is_market_event
 from exchange.pace import Pace
 from exchange.progress import Progress, progress_of
 from exchange.store import Store
-from exchange.types import RequestRecord, Stage
+from exchange.types import Stage
 from exchange.waiting import Waiting
 from ledger.errors import LedgerError
 from ledger.types import Digest, Event, Request
@@ -48,7 +48,7 @@ class Follower:
     ) -> None:
         self._chain, self._store, self._waiting, self._mirror = chain, store, waiting, mirror
         self._pace, self._now_s = pace, now_s
-        self._lock = threading.Lock()
+        self._lock, self._syncing = threading.Lock(), threading.Lock()
         self._events: dict[Digest, tuple[Event, ...]] = {}
         self._head = 0
         self._fault = ""
@@ -92,14 +92,20 @@ class Follower:
             head = self._head
         return progress_of(request_id, request, self._chain.deployment, events, head)
 
-    def sync_stage(self, record: RequestRecord) -> Progress:
-        """Keep the stage that the chain gives a request, and return its progress."""
-        progress = self.progress(record.request_id, record.request)
-        stage = progress.stage
-        is_refused = stage is Stage.SUBMITTED and record.stage is Stage.REFUSED
-        if stage is not record.stage and not is_refused:
-            self._store.set_stage(record.request_id, stage, int(self._now_s()), progress.reason)
-            self._waiting.touch(record.request_id)
+    def sync_stage(self, request_id: Digest) -> Progress:
+        """Keep the stage that the chain gives a request, and return its progress.
+
+        One at a time: a stage that was read earlier is never written over one that was read later.
+        """
+        with self._syncing:
+            record = self._store.request(request_id)
+            progress = self.progress(request_id, record.request)
+            stage = progress.stage
+            is_refused = stage is Stage.SUBMITTED and record.stage is Stage.REFUSED
+            if stage is not record.stage and not is_refused:
+                self._store.set_stage(request_id, stage, int(self._now_s()), progress.reason)
+        if stage is not record.stage:
+            self._waiting.touch(request_id)
         return progress
 
     def catch_up(self, timeout_s: float = CATCH_UP_S) -> None:
@@ -123,7 +129,7 @@ class Follower:
         self._head = self._chain.head()
         self._mirror.rebuild(self._chain.market_events())
         for record in self._store.live_requests():
-            self.sync_stage(record)
+            self.sync_stage(record.request_id)
         self._thread.start()
 
     def stop(self) -> None:
@@ -173,8 +179,9 @@ class Follower:
             for request_id in touched:
                 self._events.pop(request_id, None)
         self._follow_registry(tick)
-        for record in self._store.live_requests() if tick.rolled_back else self._store.requests_of(touched):
-            self.sync_stage(record)
+        live = {record.request_id for record in self._store.live_requests()} if tick.rolled_back else set()
+        for request_id in self._store.known_requests(touched) | live:
+            self.sync_stage(request_id)
         if tick.rolled_back:
             _log.warning("chain_rolled_back", head=tick.head)
             self._waiting.touch_all()

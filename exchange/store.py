@@ -230,9 +230,12 @@ class Store:
         rows = self._rows(select(requests).where(requests.c.stage.in_(_LIVE)).order_by(requests.c.number))
         return self._requests(rows)
 
-    def requests_of(self, request_ids: Collection[Digest]) -> list[RequestRecord]:
+    def known_requests(self, request_ids: Collection[Digest]) -> set[Digest]:
         """Return those of these requests that the exchange took."""
-        return self._requests(self._rows(select(requests).where(requests.c.request_id.in_(request_ids))))
+        if not request_ids:
+            return set()
+        rows = self._rows(select(requests.c.request_id).where(requests.c.request_id.in_(request_ids)))
+        return {Digest(row["request_id"]) for row in rows}
 
     def stage_counts(self) -> dict[str, int]:
         """Return how many requests stand at each stage."""

@@ -51,6 +51,11 @@ from ledger.types import (
 
 T = TypeVar("T")
 UNANSWERED: Final = 5  # the contract's reason for a close after the seal
+# What the contract says when its state is behind the one that a holder acts on: the node answered from an older block, or
+# the chain lost blocks and a transaction, sent again, came before those of others that it needs.
+PASSING_REVERTS: Final = frozenset(
+    {f"ComputeLedger{name}" for name in ("TooEarly", "StateWrong", "StageWrong", "MemberWrong")} | {"Unknown"}
+)
 _LAST_INDEX: Final = (1 << 31) - 1
 _REGISTRY: Final = (
     AccountReplaced,

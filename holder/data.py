@@ -136,6 +136,11 @@ class DataRoom:
             finally:
                 self._turn.release()
 
+    def close(self) -> None:
+        """Close what is open."""
+        with self._turn:
+            self._cool()
+
     def require_unchanged(self, stored: StoredAsset) -> None:
         """Compare files with their fingerprint, without reading them; tables are compared when they are summed.
 

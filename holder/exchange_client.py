@@ -192,16 +192,25 @@ class ExchangeClient:
 
     def _once(self, method: str, target: str, **arguments: Any) -> httpx.Response:
         try:
-            response = self._http.request(method, target, **arguments)
+            with self._http.stream(method, target, **arguments) as streamed:
+                response = _read_reply(streamed)
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as err:
             raise ExchangeUnreachable(f"the exchange does not answer ({type(err).__name__})") from err
         except RuntimeError as err:
             raise ExchangeUnreachable("the client is closed") from err
         if not response.is_success:
             raise _problem(response)
-        if len(response.content) > REPLY_BYTES_MAX:
-            raise ExchangeMalformed(f"expected at most {REPLY_BYTES_MAX} bytes")
         return response
+
+
+def _read_reply(streamed: httpx.Response) -> httpx.Response:
+    """Read a reply up to the limit: what an exchange sends packed may be endless once unpacked."""
+    content = bytearray()
+    for part in streamed.iter_bytes():
+        content += part
+        if len(content) > REPLY_BYTES_MAX:
+            raise ExchangeMalformed(f"expected at most {REPLY_BYTES_MAX} bytes")
+    return httpx.Response(streamed.status_code, content=bytes(content))
 
 
 def _is_passing(error: Exception) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 import structlog
 
 from holder.calls import contribute_call, post_unmask_call, share_call
-from holder.chain_side import ChainSide, RequestView
+from holder.chain_side import PASSING_REVERTS, ChainSide, RequestView
 from holder.checks import (
     build_session,
     check_request,
@@ -63,7 +63,8 @@ AGAIN: Final = 0.0  # what a step returns when there may be more to do at once
 RETRY_S: Final = 0.3
 DECISION_S: Final = 0.5
 _MOVES_MAX: Final = 8  # stages that one step may pass through
-_TOO_EARLY: Final = "ComputeLedgerTooEarly"  # the node's newest block is older than the one we act on
+_AFTER_SHARING: Final = frozenset({Stage.CONTRIBUTED, Stage.UNMASKED})
+_AFTER_APPROVAL: Final = _AFTER_SHARING | {Stage.SHARED}
 
 log = structlog.get_logger("shuyao.holder")
 
@@ -153,6 +154,8 @@ class Machine:
                 if self._settle(stored, view) or stored.stage in ENDED:
                     continue
                 self._require_own_history(stored, view)
+                if self._repeat(stored, view):
+                    return None
                 wait = self._steps[stored.stage](stored, view)
             except Refusal as refusal:
                 self._refuse(stored, refusal)
@@ -233,6 +236,32 @@ class Machine:
                 f"the chain shows another {kind.name.lower()} of ours than the one stored"
             )
 
+    # --- what the chain lost ------------------------------------------------------------------------------
+
+    def _repeat(self, stored: StoredRequest, view: RequestView) -> bool:
+        """Bring back a step of ours that the chain lost after we went on from it; True when one is missing.
+
+        Its transaction was sent again as signed, but may have come before those of others that it needs. What it says
+        is read from the store: the same keys, hashes and commitment.
+        """
+        me, stage = self._signer.address, stored.stage
+        if stage in _AFTER_APPROVAL and me not in view.approved:
+            if not view.is_roster_closed:
+                self._send_approval(stored, view)
+            return not view.is_roster_closed
+        session = self._same_session(stored, view) if stage in _AFTER_SHARING else None
+        if session is None:
+            return False
+        if me not in view.shared:
+            if not view.is_sharing_closed:
+                self._send_share(stored, view, session, self._mail.stored(stored.request_id, Kind.BUNDLE))
+            return not view.is_sharing_closed
+        if stage is Stage.UNMASKED and me not in view.contributed and view.sealed is None:
+            if view.is_sharing_closed:
+                self._contribute(stored, view, session)
+            return True
+        return False
+
     # --- SEEN and PENDING_HUMAN: check and approve --------------------------------------------------------
 
     def _seen(self, stored: StoredRequest, view: RequestView) -> float | None:
@@ -275,6 +304,11 @@ class Machine:
         )
         return checked.policy
 
+    def _send_approval(self, stored: StoredRequest, view: RequestView) -> None:
+        request, keys = view.opened.request, self._session_keys(stored.request_id)
+        call = self._contracts.ledger.approve(request, stored.asset_id or Digest(bytes(32)), keys)
+        self._transact("approve", stored, call, deadline=request.approve_by)
+
     def _approve(self, stored: StoredRequest) -> None:
         from privacy.sealed_sum import HolderSecrets
 
@@ -286,10 +320,7 @@ class Machine:
     def _approved(self, stored: StoredRequest, view: RequestView) -> float | None:
         request = view.opened.request
         if self._signer.address not in view.approved:
-            keys = self._session_keys(stored.request_id)
-            asset = stored.asset_id or Digest(bytes(32))
-            call = self._contracts.ledger.approve(request, asset, keys)
-            self._transact("approve", stored, call, deadline=request.approve_by)
+            self._send_approval(stored, view)
             return None
         plan = Plan.from_json(stored.plan)
         sums = self._read_data(stored, plan)  # while the others approve
@@ -343,9 +374,7 @@ class Machine:
             raise DeadlineTooNear("the share came too late")
         bundle = self._mail.deliver(view, Kind.BUNDLE)
         if not is_shared:
-            self._transact(
-                "share", stored, self._share_call(view, session, bundle), deadline=request.share_by
-            )
+            self._send_share(stored, view, session, bundle)
             return None
         sharers = self._sharers(session, view)
         if not view.is_sharing_closed or len(sharers) < session.params.floor:
@@ -353,17 +382,19 @@ class Machine:
         self._require_time(request.contribute_by, "contribute")
         return self._mask(stored, view, session, sharers)
 
-    def _share_call(self, view: RequestView, session: Session, bundle: OutMessage) -> Call:
-        request_id = session.request_id
-        return share_call(
+    def _send_share(
+        self, stored: StoredRequest, view: RequestView, session: Session, bundle: OutMessage
+    ) -> None:
+        call = share_call(
             self._contracts,
             view,
             session,
             me=session.index_of(self._signer.address),
-            mine=self._secrets(Digest(request_id)),
+            mine=self._secrets(stored.request_id),
             bundle_hash=bundle.message_hash,
-            commitment=self._store.secret(request_id, "commitment"),
+            commitment=self._store.secret(stored.request_id, "commitment"),
         )
+        self._transact("share", stored, call, deadline=view.opened.request.share_by)
 
     def _mask(
         self, stored: StoredRequest, view: RequestView, session: Session, sharers: set[int]
@@ -525,16 +556,17 @@ class Machine:
         return {session.index_of(holder) for holder in view.shared}
 
     def _transact(self, step: str, stored: StoredRequest, call: Call, *, deadline: int) -> None:
-        """Make a transaction that counts until a block; wait if it was sent already.
+        """Make a transaction that counts until a block; wait if it was sent already, try again what came too early.
 
         Raises:
             TransactionReverted: the contract refuses it.
             DeadlineTooNear: it was never sent, and the next block is too late.
         """
+        is_late = self._chain.head() >= deadline
         try:
-            self._chain.send(step, stored.request_id, call, is_late=self._chain.head() >= deadline)
+            self._chain.send(step, stored.request_id, call, is_late=is_late)
         except ContractReverted as err:
-            if err.name != _TOO_EARLY:
+            if is_late or err.name not in PASSING_REVERTS:
                 raise TransactionReverted(f"{step}: {err}") from err
             self._chain.send_again(step, stored.request_id, call)
 

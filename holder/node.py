@@ -19,7 +19,7 @@ from holder.errors import ExchangeError, SourceError, StoreError
 from holder.machine import Machine
 from holder.parts import NodeLock, Parts
 from holder.settings import HolderSettings
-from ledger.errors import ChainMismatch, ChainUnreachable, LedgerError
+from ledger.errors import ChainMismatch, LedgerError
 from ledger.keystore import Keys
 from ledger.types import Digest, EventRef
 from privacy.errors import PrivacyError
@@ -101,15 +101,21 @@ class Node:
     Args:
         parts: the holder's pieces.
         stop: ends the loop.
+        machine: what works on requests; made from the parts if not given.
         clock: monotonic seconds.
     """
 
     def __init__(
-        self, parts: Parts, stop: threading.Event, *, clock: Callable[[], float] = time.monotonic
+        self,
+        parts: Parts,
+        stop: threading.Event,
+        *,
+        machine: Machine | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._parts, self._stop, self._clock = parts, stop, clock
         settings = parts.settings
-        self._machine = Machine(
+        self._machine = machine or Machine(
             store=parts.store,
             chain=parts.chain_side,
             exchange=parts.exchange,
@@ -126,7 +132,7 @@ class Node:
         self._opened_until: EventRef | None = None
         self._generation = 0
         self._submitted_at = -1e9
-        self._away = False
+        self._trouble = ""  # why the chain could not be followed, as last logged
 
     def run(self, on_ready: Callable[[], None] | None = None) -> None:
         """Loop until stopped."""
@@ -160,7 +166,7 @@ class Node:
         """Look at the chain, hand out what is due, and return how long to pause."""
         try:
             moved = self._follow()
-            self._away = False
+            self._trouble = ""
         except LedgerError as err:
             if isinstance(err, ChainMismatch) and self._seen_head < 0:
                 raise
@@ -179,6 +185,7 @@ class Node:
         moved = bool(new) or head != self._seen_head
         if first:
             self._raise_lines()
+            self._catch_up()
         if moved:
             self._look_for_rollbacks()
             self._look_for_openings()
@@ -194,6 +201,12 @@ class Node:
             shown = self._parts.chain_side.line(line.line)
             if self._parts.store.raise_spent(line.line, at_least=shown.reserved + shown.spent):
                 log.error("own ledger was behind the chain", line=line.key_space)
+
+    def _catch_up(self) -> None:
+        """Go on with the account's next nonce where a restored backup only knows used ones."""
+        if self._parts.store.is_behind_chain():
+            self._parts.submitter.resume_backup()
+            self._parts.store.set_caught_up()
 
     def _look_for_rollbacks(self) -> None:
         for rollback in self._parts.indexer.rollbacks(self._generation):
@@ -253,9 +266,11 @@ class Node:
         return max(0.0, min([pause, *due]))
 
     def _complain(self, error: LedgerError) -> None:
-        if not self._away or not isinstance(error, ChainUnreachable):
-            log.warning("chain away", error=type(error).__name__, detail=str(error))
-        self._away = True
+        """Log why the chain cannot be followed, once for each reason."""
+        trouble = f"{type(error).__name__}: {error}"
+        if trouble != self._trouble:
+            log.warning("cannot follow the chain", detail=trouble)
+        self._trouble = trouble
 
 
 _PASSING: Final = (ExchangeError, LedgerError, SourceError, StoreError, PrivacyError)

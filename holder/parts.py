@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Final, Self
 
+import httpx
+
 from holder.chain_side import LiveChain
 from holder.data import DataRoom
 from holder.epoch import EpochFile
@@ -38,10 +40,16 @@ class Parts:
         settings: from `load_settings`.
         keys: from the keystore.
         frames: pandas frames by asset name, for a holder that runs the node inside its own program.
+        transport: another way to reach the exchange (in process, for one); None for the network.
     """
 
     def __init__(
-        self, settings: HolderSettings, keys: Keys, *, frames: Mapping[str, DataFrame] | None = None
+        self,
+        settings: HolderSettings,
+        keys: Keys,
+        *,
+        frames: Mapping[str, DataFrame] | None = None,
+        transport: httpx.BaseTransport | None = None,
     ) -> None:
         settings.home.mkdir(parents=True, exist_ok=True)
         self.settings, self.keys = settings, keys
@@ -55,7 +63,7 @@ class Parts:
         self.indexer = Indexer(self.engine, self.chain, self.contracts, confirmations=confirmations)
         self.submitter = Submitter(self.engine, self.chain, keys.signer, confirmations=confirmations)
         self.chain_side = LiveChain(self.contracts, self.indexer, self.submitter, confirmations=confirmations)
-        self.exchange = ExchangeClient(settings.exchange_url, keys.signer)
+        self.exchange = ExchangeClient(settings.exchange_url, keys.signer, transport=transport)
         self.data = DataRoom(settings, frames=frames)
 
     def __enter__(self) -> Self:
@@ -70,6 +78,7 @@ class Parts:
         """Close connections and the database; whoever still waits on one of them gets an error at once."""
         self.exchange.close()
         self.chain.close()
+        self.data.close()
         self.engine.dispose()
 
 

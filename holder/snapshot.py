@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,7 +28,9 @@ from ledger.types import Digest
 from privacy.columns import ColumnType
 from privacy.policy import Policy
 
-BATCH_ROWS: Final = 20_000
+BATCH_ROWS: Final = 1 << 14
+_HEIGHT_MAX: Final = 14
+_TEXTS_MAX: Final = 1 << 14  # encoded texts remembered for each column
 _NULL: Final = b"\x00"
 
 Progress = Callable[[int, int], None]
@@ -69,13 +71,13 @@ def take_snapshot(
     reading = Reading(policy, engine.schema(), dialect=engine.dialect, trim=trim)
     rows = _require_rows(engine, policy, reading)
     query = _canonical_rows(engine, policy, reading)
-    tree = MerkleTree()
-    encode = _row_encoder(policy)
+    tree, salted = MerkleTree(), hashlib.sha256(salt_key)
+    encode = _batch_encoder(policy)
     for batch in engine.stream(query, BATCH_ROWS):
-        for row in batch:
-            position = tree.size
-            salt = hashlib.sha256(salt_key + position.to_bytes(8, "big")).digest()
-            tree.append(hashlib.sha256(b"\x00" + salt + encode(row)).digest())
+        positions = range(tree.size, tree.size + len(batch))
+        tree.extend(
+            [_leaf(salted, position, row) for position, row in zip(positions, encode(batch), strict=True)]
+        )
         if progress is not None:
             progress(tree.size, rows)
     return Snapshot(Digest(tree.root()), tree.size, engine.fingerprint())
@@ -93,14 +95,21 @@ class MerkleTree:
         self.size = 0
         self._peaks: list[tuple[int, bytes]] = []  # (height, hash), heights strictly falling
 
-    def append(self, leaf: bytes) -> None:
-        """Add a leaf's hash."""
-        height = 0
+    def extend(self, leaves: list[bytes]) -> None:
+        """Add leaves' hashes, whole subtrees at a time where they are aligned."""
+        start = 0
+        while start < len(leaves):
+            room = len(leaves) - start
+            height = min(_aligned(self.size), room.bit_length() - 1)
+            self._add(height, _subtree(leaves[start : start + (1 << height)]))
+            start += 1 << height
+
+    def _add(self, height: int, node: bytes) -> None:
+        self.size += 1 << height
         while self._peaks and self._peaks[-1][0] == height:
-            leaf = _node(self._peaks.pop()[1], leaf)
+            node = _node(self._peaks.pop()[1], node)
             height += 1
-        self._peaks.append((height, leaf))
-        self.size += 1
+        self._peaks.append((height, node))
 
     def root(self) -> bytes:
         """Return the root of the leaves so far; SHA-256 of nothing for none."""
@@ -112,8 +121,28 @@ class MerkleTree:
         return root
 
 
+def _aligned(size: int) -> int:
+    """Return the height of the largest whole subtree that may start after `size` leaves."""
+    return _HEIGHT_MAX if size == 0 else min(_HEIGHT_MAX, (size & -size).bit_length() - 1)
+
+
+def _subtree(nodes: list[bytes]) -> bytes:
+    """Return the root of a power of two of nodes."""
+    sha256 = hashlib.sha256
+    while len(nodes) > 1:
+        pairs = iter(nodes)
+        nodes = [sha256(b"\x01" + left + right).digest() for left, right in zip(pairs, pairs, strict=True)]
+    return nodes[0]
+
+
 def _node(left: bytes, right: bytes) -> bytes:
     return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+def _leaf(salted: hashlib._Hash, position: int, row: bytes) -> bytes:
+    salt = salted.copy()
+    salt.update(position.to_bytes(8, "big"))
+    return hashlib.sha256(b"\x00" + salt.digest() + row).digest()
 
 
 # --- checks ----------------------------------------------------------------------------------------------------------
@@ -217,30 +246,38 @@ def _canonical_rows(engine: Engine, policy: Policy, reading: Reading) -> exp.Sel
     return exp.select(*names).from_(query.subquery("r")).order_by(*order)
 
 
-def _row_encoder(policy: Policy) -> Callable[[Sequence[Any]], bytes]:
-    """Return a function that gives a row's canonical bytes."""
-    encoders = [_ENCODERS[column.type] for column in policy.columns]
+def _batch_encoder(policy: Policy) -> Callable[[Sequence[Sequence[Any]]], Iterable[bytes]]:
+    """Return a function that gives the canonical bytes of each row of a batch, column by column."""
+    encoders = [_column_encoder(column.type) for column in policy.columns]
 
-    def encode(row: Sequence[Any]) -> bytes:
-        return b"".join(
-            [_NULL if value is None else encoder(value) for encoder, value in zip(encoders, row, strict=True)]
-        )
+    def encode(batch: Sequence[Sequence[Any]]) -> Iterable[bytes]:
+        columns = zip(*batch, strict=True)
+        parts = [encoder(values) for encoder, values in zip(encoders, columns, strict=True)]
+        return map(b"".join, zip(*parts, strict=True))
 
     return encode
 
 
-_pack_integer: Final = struct.Struct(">Bq").pack
-_pack_number: Final = struct.Struct(">Bd").pack
-_pack_text: Final = struct.Struct(">BI").pack
+def _column_encoder(kind: ColumnType) -> Callable[[Sequence[Any]], list[bytes]]:
+    if kind is ColumnType.INTEGER:
+        pack = struct.Struct(">Bq").pack
+        return lambda values: [_NULL if value is None else pack(1, value) for value in values]
+    if kind is ColumnType.NUMBER:
+        pack = struct.Struct(">Bd").pack
+        return lambda values: [_NULL if value is None else pack(2, value) for value in values]
+    known: dict[str | None, bytes] = {None: _NULL}
+
+    def encode(values: Sequence[Any]) -> list[bytes]:
+        if len(known) > _TEXTS_MAX:
+            known.clear()
+            known[None] = _NULL
+        for value in set(values) - known.keys():
+            known[value] = _encode_text(value)
+        return [known[value] for value in values]
+
+    return encode
 
 
 def _encode_text(value: str) -> bytes:
     data = value.encode("utf-8")
-    return _pack_text(3, len(data)) + data
-
-
-_ENCODERS: Final[dict[ColumnType, Callable[[Any], bytes]]] = {
-    ColumnType.INTEGER: lambda value: _pack_integer(1, int(value)),
-    ColumnType.NUMBER: lambda value: _pack_number(2, float(value)),
-    ColumnType.TEXT: _encode_text,
-}
+    return struct.pack(">BI", 3, len(data)) + data

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, Row, Select, and_, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
@@ -58,6 +58,8 @@ from holder.vault import Vault
 from ledger.database import read_transaction, write_transaction
 from ledger.types import Address, Digest, Request
 from privacy.messages import Kind
+
+_BEHIND: Final = "behind"  # row of `meta`: restored, and the journal of transactions is still the backup's
 
 
 class HolderStore:
@@ -118,9 +120,21 @@ class HolderStore:
                     connection.execute(_update(request_id).values(**values, updated_at_s=int(self._now_s())))
                 inside = beside + 1
                 connection.execute(update(meta).where(meta.c.name == "epoch").values(value=inside))
+                connection.execute(delete(meta).where(meta.c.name == _BEHIND))
+                connection.execute(insert(meta), [{"name": _BEHIND, "value": inside}])
         if inside != beside:
             self._epoch_file.advance(inside)
         return tuple(restored)
+
+    def is_behind_chain(self) -> bool:
+        """Say whether this is a restored backup whose journal of transactions was not brought up to the chain yet."""
+        with read_transaction(self.engine) as connection:
+            return _meta(connection, _BEHIND) is not None
+
+    def set_caught_up(self) -> None:
+        """Remember that the journal of transactions goes on from the chain's nonce."""
+        with self._disk_first() as connection:
+            connection.execute(delete(meta).where(meta.c.name == _BEHIND))
 
     # --- assets and entrustments --------------------------------------------------------------------------
 
@@ -216,7 +230,7 @@ class HolderStore:
             return done.rowcount == 1
 
     def settle(self, request_id: bytes, hold: Hold) -> bool:
-        """Turn a reservation into a charge, or release it; once.
+        """Turn a reservation into a charge, or release it; once. After the unmask message nothing is released.
 
         Returns:
             False when there was no open reservation.
@@ -517,11 +531,18 @@ def _settle(connection: Connection, request_id: bytes, hold: Hold) -> bool:
     row = connection.execute(_one(request_id).with_for_update()).one()
     if row.hold != Hold.RESERVED.value or hold not in (Hold.SPENT, Hold.RELEASED):
         return False
+    if hold is Hold.RELEASED and _has_message(connection, request_id, Kind.UNMASK):
+        hold = Hold.SPENT  # the answer can be made, whatever the chain says now
     spent = row.rho if hold is Hold.SPENT else 0
     values = {"reserved": lines.c.reserved - row.rho, "spent": lines.c.spent + spent}
     connection.execute(update(lines).where(lines.c.line == row.line).values(**values))
     connection.execute(_update(request_id).values(hold=hold.value))
     return True
+
+
+def _has_message(connection: Connection, request_id: bytes, kind: Kind) -> bool:
+    where = and_(messages.c.request_id == request_id, messages.c.kind == int(kind))
+    return connection.execute(select(messages.c.kind).where(where)).first() is not None
 
 
 def _unsettle(connection: Connection, row: Row[Any]) -> None:

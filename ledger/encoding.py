@@ -170,8 +170,7 @@ def parse_json(data: bytes, *, size_max: int = 1 << 26) -> Any:
     """
     if len(data) > size_max:
         raise MalformedValue("JSON", f"at most {size_max} bytes", f"{len(data)} bytes")
-    if data.count(b"[") + data.count(b"{") > DEPTH_MAX and _depth(data) > DEPTH_MAX:
-        raise MalformedValue("JSON", f"at most {DEPTH_MAX} levels", "more")
+    require_shallow(data)
     try:
         return json.loads(data.decode("utf-8"), parse_constant=_refuse_constant, parse_int=_number)
     except (ValueError, RecursionError) as err:
@@ -188,6 +187,16 @@ def parse_canonical_json(data: bytes, *, size_max: int = 1 << 26) -> Any:
     if canonical_json(value) != data:
         raise MalformedValue("JSON", "RFC 8785 bytes", "another form of the same value")
     return value
+
+
+def require_shallow(data: bytes) -> None:
+    """Refuse a JSON text that nests too deep for a recursive parser, before any parser sees it.
+
+    Raises:
+        MalformedValue: more than `DEPTH_MAX` levels.
+    """
+    if data.count(b"[") + data.count(b"{") > DEPTH_MAX and _depth(data) > DEPTH_MAX:
+        raise MalformedValue("JSON", f"at most {DEPTH_MAX} levels", "more")
 
 
 def _depth(data: bytes) -> int:

@@ -198,6 +198,12 @@ class IntentStore:
             raise ChainMismatch(f"this journal is of chain {row.chain_id}, the node serves {chain_id}")
         return int(row.first_nonce), int(row.next_nonce)
 
+    def skip_to(self, nonce: int) -> None:
+        """Hand out no nonce below this one: the account used them after this database was backed up."""
+        where = (accounts.c.account == self._account) & (accounts.c.next_nonce < nonce)
+        with write_transaction(self._engine) as c:
+            c.execute(update(accounts).where(where).values(next_nonce=nonce))
+
     def add(self, key: str, call: Call) -> None:
         """Store an intent; a repeat is no change, except that a reverted one is queued again.
 

@@ -199,6 +199,18 @@ class Submitter:
         if not self._store.abandon(key):
             raise IntentInFlight(key)
 
+    def resume_backup(self) -> None:
+        """Go on from the chain's nonce, after the caller found out that this database is a restored backup.
+
+        What was sent since the backup is on the chain or on its way, and not known here: the caller must not do it again.
+        Without effect when the database is not behind.
+
+        Raises:
+            ChainUnreachable: no usable answer; call again.
+        """
+        self._store.skip_to(self._chain.transaction_count(self._signer.address, "pending"))
+        self._due = True
+
     def tick(self) -> None:
         """Do what is due: follow, send again, replace, estimate, sign, send. Another thread's tick counts.
 

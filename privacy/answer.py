@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from privacy.errors import AnswerInvalid
+from privacy.errors import AnswerInvalid, PlanInvalid
 from privacy.estimates import (
     Estimate,
     Noisy,
@@ -90,6 +90,7 @@ def decode_answer(plan: Plan, params: SumParameters, survivors: int, cells: Sequ
 
     Raises:
         AnswerInvalid: numbers that cannot belong to this plan and roster.
+        PlanInvalid: the plan lacks a lane or dimension that its outputs need: it was never verified.
     """
     if len(cells) != plan.cells:
         raise AnswerInvalid(f"expected {plan.cells} cells, got {len(cells)}")
@@ -153,8 +154,10 @@ def _extreme(plan: Plan, number: int, *, spread: bool) -> Fraction:
 def _decode(plan: Plan, output: Output, groups: Sequence[int], cell: Callable[..., Noisy]) -> list[_Column]:
     """Return the column of one output, or the columns of its bins: a value and an error for each group."""
     if output.kind is OutputKind.GROUP:
-        place = [dimension.column for dimension in plan.group_by].index(output.column or "")
-        return [[(group_key(plan, group)[place], None) for group in groups]]
+        places = {dimension.column: place for place, dimension in enumerate(plan.group_by)}
+        if output.column not in places:
+            raise PlanInvalid(f"the plan does not group by {output.column!r}")
+        return [[(group_key(plan, group)[places[output.column]], None) for group in groups]]
     if output.kind in _COUNTS:
         kind = LaneKind(output.kind.value.removeprefix("count_"))
         number = find_lane(plan.lanes, kind, output.column, output.bins or 1)

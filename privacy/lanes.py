@@ -220,14 +220,14 @@ def find_lane(lanes: Sequence[Lane], kind: LaneKind, column: str | None, bins: i
     rows.
 
     Raises:
-        LookupError: there is none.
+        PlanInvalid: there is none, which no verified plan lacks.
     """
     for number, lane in enumerate(lanes):
         if (lane.kind, lane.column, lane.bins) == (kind, column, bins):
             return number
     if kind is LaneKind.COUNT_OF:
         return find_lane(lanes, LaneKind.COUNT, None)
-    raise LookupError(f"the plan has no lane {kind.value}({column})")
+    raise PlanInvalid(f"the plan has no lane {kind.value}({column})")
 
 
 def largest_cell(lane: Lane, setting: Setting) -> int:

@@ -110,6 +110,8 @@ def predicate_from_json(value: Any, depth: int = FILTER_DEPTH_MAX + 1) -> Predic
 
 
 def _leaf_from_json(op: Any, value: Any) -> Predicate:
+    if not isinstance(op, str):
+        raise PlanInvalid("a filter must be a JSON object whose op is a string")
     operands = {"in": ("values",), "between": ("low", "high"), "is_null": ()}.get(op, ("value",))
     members = require_members("filter", value, ("op", "column", "type", *operands))
     column, kind = members["column"], read_type(members["type"])

@@ -16,17 +16,16 @@ import sqlalchemy as sa
 if TYPE_CHECKING:  # the whole product: only those who use it pay for its imports
     from tests.stack import Stack
 
-STACK_FIXTURES = {"stack", "postgres_stack"}
+STACKS = {"stack": "stack", "postgres_stack": "postgres-stack"}  # fixture: group of tests that share it
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs the whole stack, and keep what shares one stack on one worker."""
     for item in items:
-        used = STACK_FIXTURES & set(getattr(item, "fixturenames", ()))
-        if used:
+        for fixture in STACKS.keys() & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.stack)
-            item.add_marker(pytest.mark.xdist_group("stack"))
+            item.add_marker(pytest.mark.xdist_group(STACKS[fixture]))
 
 
 @pytest.fixture(scope="session")

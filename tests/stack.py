@@ -35,7 +35,12 @@ from ledger.types import Address, Deployment, Digest, Event, Line, RequestState
 
 BLOCK_TIME_S: Final = 0.2
 ROWS: Final = 1000
-WINDOWS: Final = {"approve": 60, "share": 60, "contribute": 80, "answer": 80}  # blocks: a restart fits into each
+WINDOWS: Final = {
+    "approve": 60,
+    "share": 60,
+    "contribute": 80,
+    "answer": 80,
+}  # blocks: a restart fits into each
 RHO_MICRO: Final = 10_000  # of one question; a line holds 50,000,000
 LISTING: Final = "electricity"
 ANVIL: Final = "anvil"  # the chain's own process, a child of the keeper, which is called "chain"
@@ -156,15 +161,17 @@ class Stack:
         return None
 
     def kill(self, name: str) -> None:
-        """`kill -9` one process. Killing `chain` takes anvil with it; killing `anvil` leaves the keeper to start it again."""
-        if name in (ANVIL, "chain"):
-            child = self.anvil()
-            if name == "chain":
-                _kill(self._handle(name))
-            if child is not None:
-                _kill(child)
+        """`kill -9` one process. Killing `chain`, the keeper, takes anvil with it; killing `anvil` leaves the keeper to start it again."""
+        child = self.anvil()
+        if name == ANVIL:
+            assert child is not None, "anvil does not run"
+            _kill(child)
             return
         _kill(self._handle(name))
+        if name == "chain" and child is not None:
+            with suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
+                child.wait(5)
+            assert not child.is_running(), "anvil outlived its keeper"
 
     def _handle(self, name: str) -> psutil.Process:
         found = processes.find(self.home, name)
@@ -172,18 +179,31 @@ class Stack:
         assert handle is not None, f"{name} does not run"
         return handle
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the processes on record; anvil is below `chain`."""
+        return [process.name for process in processes.listed(self.home)]
+
     def start(self, name: str) -> None:
         """Start a process that ended, with the words of its first start, and wait until it is ready."""
+        self.start_all([name])
+
+    def start_all(self, names: list[str]) -> None:
+        """Start several processes at once."""
+        for ready in [self._spawn(name) for name in names]:
+            ready()
+
+    def _spawn(self, name: str) -> Callable[[], object]:
+        """Start one process and return what waits until it is ready."""
         if name == ANVIL:
-            wait_until(self.chain_answers, "anvil, started again by its keeper")
-            return
+            return lambda: wait_until(self.chain_answers, "anvil, started again by its keeper")
         before = next(p for p in processes.listed(self.home) if p.name == name)
         marker = self.home.holder(int(name.split("-")[1])) / "ready" if name.startswith("holder-") else None
         if marker is not None:
             marker.unlink(missing_ok=True)
         process = processes.spawn(self.home, name, before.argv, url=before.url)
         ready = {"exchange": lambda: is_healthy(self.exchange_url), "chain": self.chain_answers}
-        processes.wait_ready(self.home, process, marker.exists if marker else ready[name])
+        return lambda: processes.wait_ready(self.home, process, marker.exists if marker else ready[name])
 
     def restart(self, name: str) -> None:
         """Kill and start again."""
@@ -192,9 +212,7 @@ class Stack:
 
     def heal(self) -> None:
         """Start whatever does not run."""
-        for process in processes.listed(self.home):
-            if process.handle() is None:
-                self.start(process.name)
+        self.start_all([p.name for p in processes.listed(self.home) if p.handle() is None])
         wait_until(self.chain_answers, "the chain")
 
     def chain_answers(self) -> bool:
@@ -229,7 +247,9 @@ class Stack:
         chain = self.contracts.chain
         logs = chain.logs(self.contracts.addresses, self.deployment.block, chain.block_number())
         events = (self.contracts.decode_log(log) for log in logs)
-        return [each for each in events if each is not None and getattr(each, "request_id", None) == request_id]
+        return [
+            each for each in events if each is not None and getattr(each, "request_id", None) == request_id
+        ]
 
     def state(self, request_id: Digest) -> RequestState:
         """The contract's state of a request."""

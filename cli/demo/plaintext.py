@@ -52,7 +52,8 @@ def _histogram(output: Output, policy: Policy) -> list[str]:
     width = (high - low) / output.bins
     value = f"least(greatest({_number(column.name)}, {low!r}), {high!r})"
     place = f"least(CAST(floor(({value} - {low!r}) / {width!r}) AS BIGINT), {output.bins - 1})"
-    return [f"count(*) FILTER (WHERE {place} = {index})" for index in range(output.bins)]
+    known = f"{_number(column.name)} IS NOT NULL"  # greatest() and least() pass NULL over
+    return [f"count(*) FILTER (WHERE {known} AND {place} = {index})" for index in range(output.bins)]
 
 
 def _expressions(output: Output, policy: Policy) -> list[str]:

@@ -1,6 +1,7 @@
 """The buyer's life of a request: signed once, resumed after any interruption, verified before it is believed."""
 
 import json
+import secrets
 import stat
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,7 @@ from client.errors import (
 from client.market import Market
 from client.types import LocalState, Status
 from ledger.eip712 import require_acceptance
+from ledger.errors import ChainUnreachable
 from ledger.types import Digest, to_hex
 from tests.client.world import CHAIN_ID, NOW_S, SQL, World, ask, signer_for
 
@@ -177,6 +179,41 @@ def test_another_plan_is_another_request(world: World) -> None:
     assert ask(world, buyer) != ask(world, buyer, OTHER_SQL)
     keys = {json.dumps(body["request"]["key_x"]) for body in world.submissions}
     assert len(keys) == 2
+
+
+def nonces_of(world: World) -> list[int]:
+    return [int(body["request"]["nonce"]) for body in world.submissions]
+
+
+def test_the_nonces_of_a_buyer_share_a_slot_of_the_contract(world: World) -> None:
+    buyer = world.make_buyer()
+    ask(world, buyer)
+    buyer.close()
+    ask(world, world.make_buyer(), OTHER_SQL)
+    first, second = nonces_of(world)
+    assert (first % 256, second) == (0, first + 1)
+    assert second < 1 << 24
+
+
+def test_a_nonce_that_the_chain_has_seen_is_passed_over(world: World) -> None:
+    address = world.buyer.address
+    world.chain.nonces_used |= {(address, 0), (address, 1), (signer_for("other").address, 2)}
+    ask(world, world.make_buyer(rand=bytes_from_two_zeros()))
+    assert nonces_of(world) == [2]
+
+
+def test_nothing_is_signed_while_the_chain_cannot_say_whether_a_nonce_is_used(world: World) -> None:
+    buyer = world.make_buyer()
+    quote = buyer.quote("power", SQL)
+    world.chain.is_away = True
+    with pytest.raises(ChainUnreachable):
+        buyer.submit(quote)
+    assert not buyer.requests() and not world.submissions
+
+
+def bytes_from_two_zeros() -> Callable[[int], bytes]:
+    """Randomness in which whatever takes two bytes, as the first nonce does, gets zeros."""
+    return lambda count: bytes(2) if count == 2 else secrets.token_bytes(count)
 
 
 def test_concurrent_submissions_sign_one_request(world: World) -> None:

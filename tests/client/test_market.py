@@ -1,5 +1,6 @@
 """The exchange as the buyer's machine sees it, over a transport in process."""
 
+import itertools
 import json
 import time
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+import client.market
 from client.errors import (
     Conflict,
     ExchangeFailed,
@@ -157,6 +159,34 @@ def test_an_event_that_is_no_json_is_refused() -> None:
 def test_a_refused_stream_has_the_named_error() -> None:
     with pytest.raises(NotFound):
         list(replying(404, json={"title": "No such request"}).events(REQUEST))
+
+
+@pytest.mark.parametrize("piece", ["data: x", "data: x\n", "x" * 1000, ":\n"])
+def test_an_event_without_end_is_cut_off_and_each_piece_is_a_sign_of_life(piece: str) -> None:
+    pieces = (piece.encode() for _ in itertools.count())
+    stream = replying(content=pieces, headers={"Content-Type": "text/event-stream"})
+    signs = 0
+    with pytest.raises(ExchangeReplyInvalid, match="an event longer"):
+        for event in stream.events(REQUEST):
+            assert event is None
+            signs += 1
+    assert signs >= (1 << 16) // len(piece) - 1
+
+
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_events_are_the_same_in_whatever_pieces_they_come(size: int) -> None:
+    body = 'id: 4\r\nevent: state\r\ndata: {"state":"已封存","at":"t"}\r\n\r\n'.encode()
+    pieces = (body[k : k + size] for k in range(0, len(body), size))
+    stream = replying(content=pieces, headers={"Content-Type": "text/event-stream; charset=utf-8"})
+    assert [event for event in stream.events(REQUEST) if event] == [RequestEvent("4", "已封存", "t")]
+
+
+@pytest.mark.parametrize("status", [200, 404, 502])
+def test_a_reply_without_end_is_cut_off(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client.market, "_REPLY_BYTES_MAX", 1 << 20)
+    endless = (bytes(1 << 16) for _ in itertools.count())
+    with pytest.raises(ExchangeReplyInvalid, match="longer than"):
+        replying(status, content=endless).answer(REQUEST)
 
 
 def test_the_answer_comes_as_bytes() -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from client.errors import RequestUnknown, StoreError
 from client.store import Store
@@ -105,6 +105,33 @@ def test_concurrent_submissions_of_one_plan_end_with_one_request(store: Store) -
         standing = list(pool.map(lambda number: store.prepare(request(number)).request_id, range(1, 9)))
     assert len(set(standing)) == 1
     assert len(store.all()) == 1
+
+
+def test_nonces_count_up_and_go_on_after_a_restart(engine: Engine, store: Store) -> None:
+    assert [store.take_nonce(512), store.take_nonce(7), store.take_nonce(0)] == [512, 513, 514]
+    again = Store(engine, buyer=BUYER, chain_id=31337, ledger=LEDGER)
+    assert again.take_nonce(0) == 515
+
+
+def test_each_deployment_has_nonces_of_its_own(engine: Engine, store: Store) -> None:
+    assert store.take_nonce(0) == 0
+    assert Store(engine, buyer=BUYER, chain_id=1, ledger=LEDGER).take_nonce(0) == 0
+    assert Store(engine, buyer=BUYER, chain_id=31337, ledger=Address(b"\x07" * 20)).take_nonce(0) == 0
+    assert store.take_nonce(0) == 1
+
+
+def test_two_processes_on_one_store_never_take_the_same_nonce(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'buyer.db'}"
+    stores = [Store(make_engine(url), buyer=BUYER, chain_id=31337, ledger=LEDGER) for _ in range(4)]
+    with ThreadPoolExecutor(8) as pool:
+        taken = list(pool.map(lambda number: stores[number % 4].take_nonce(256 * number), range(80)))
+    assert sorted(taken) == list(range(min(taken), min(taken) + 80))
+
+
+def test_a_store_from_before_nonces_were_counted_begins_to_count(engine: Engine, store: Store) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE client_nonces"))
+    assert Store(engine, buyer=BUYER, chain_id=31337, ledger=LEDGER).take_nonce(3) == 3
 
 
 def test_the_store_survives_a_restart(store: Store, tmp_path: Path) -> None:

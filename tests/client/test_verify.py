@@ -16,12 +16,16 @@ from client.answering import answered_request, open_answer
 from client.chain_checks import ChainSource
 from client.curves import ArkworksCurves, Backend
 from client.errors import AnswerMismatch
+from client.roots import answer_root_of
 from client.types import Status, Verdict
 from client.verify import PROCEDURE, Subject, run_procedure, verify_receipt
-from ledger.encoding import canonical_json, keccak
+from ledger.eip712 import request_id as request_id_of
+from ledger.eip712 import sign_request
+from ledger.encoding import canonical_json, keccak, tagged_hash
 from ledger.receipt import dump_receipt, parse_receipt, receipt_digest, sign_receipt
-from ledger.types import Address, to_hex
-from tests.client.world import FakeChain, World, ask, signer_for
+from ledger.types import Address, Request, to_hex
+from privacy.session import Member, Session
+from tests.client.world import CHAIN_ID, FakeChain, World, ask, signer_for
 
 CURVES = ArkworksCurves()
 Path_ = tuple[str | int, ...]
@@ -307,6 +311,53 @@ def test_an_answer_that_opens_no_commitments_fails_in_step_9(tmp_path: Path, bac
     failing = verify_receipt(data, world.chain, backend=backend).first_failing
     assert failing is not None
     assert (failing.number, failing.ok) == (9, False)
+
+
+def of_another_plan(world: World, data: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
+    """A receipt of a plan that a buyer made up and signed: all hashes and signatures are right."""
+    value: dict[str, Any] = json.loads(data)
+    change(value["plan"])
+    plan_hash = tagged_hash("plan", keccak(canonical_json(value["plan"])))
+    value["request"]["plan_hash"] = to_hex(plan_hash)
+    asked, scope = Request.from_json(value["request"]), (CHAIN_ID, world.deployment.ledger)
+    value["request_signature"] = to_hex(sign_request(world.buyer, asked, *scope))
+    parsed = parse_receipt(canonical_json(value))
+    members = [
+        Member(**{name: getattr(member, name) for name in Member.__slots__}) for member in parsed.roster
+    ]
+    session = Session.build(
+        chain_id=CHAIN_ID,
+        ledger=world.deployment.ledger,
+        request_id=request_id_of(asked, *scope),
+        plan_hash=plan_hash,
+        members=members,
+        colluders=asked.colluders,
+        dropouts=asked.dropouts,
+        min_holders=asked.min_holders,
+    )
+    pads = [survivor.pad for survivor in parsed.survivors]
+    root = answer_root_of(session.id, parsed.answer.cells, parsed.answer.blinding, pads)
+    answer = replace(parsed.answer, root=root)
+    return dump_receipt(sign_receipt(world.buyer, replace(parsed, answer=answer)))
+
+
+MADE_UP: list[Callable[[dict[str, Any]], object]] = [
+    lambda plan: plan["outputs"][2].update(column="nothing"),  # a sum without its lane
+    lambda plan: plan["outputs"][0].update(column="nothing"),  # a group that is none
+    lambda plan: plan["outputs"][2].update(kind="stddev_pop"),
+    lambda plan: plan["outputs"][1].update(kind="histogram", column="kwh", bins="3"),
+    lambda plan: plan["outputs"].extend(plan["outputs"] * 3),
+    lambda plan: plan.update(group_by=[], lanes=plan["lanes"] * 4),
+]
+
+
+@pytest.mark.parametrize("change", MADE_UP)
+def test_a_plan_that_cannot_be_decoded_is_invalid_and_no_crash(
+    world: World, receipt: bytes, change: Callable[[dict[str, Any]], object]
+) -> None:
+    failing = verify(of_another_plan(world, receipt, change), None).first_failing
+    assert failing is not None
+    assert (failing.number, failing.ok) == (10, False)
 
 
 # --- what the chain does not show ----------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import numpy as np
-from eth_abi.abi import encode
+from eth_abi.abi import decode, encode
 
 from client.buyer import Buyer
 from client.curves import ArkworksCurves
@@ -54,6 +54,7 @@ from privacy.types import AssetRef, ListingRef
 
 SQL = "SELECT town, COUNT(*) AS n, SUM(kwh) AS total, AVG(kwh) AS mean FROM power GROUP BY town"
 CHAIN_ID = 31337
+NONCE_USED = keccak(b"nonceUsed(address,uint256)")[:4]
 NOW_S = 1_800_000_000
 GENERATORS = GeneratorCache(None)
 
@@ -110,6 +111,7 @@ class FakeChain(Chain):
         self.requests_seen: list[str] = []
         self.logs_kept: list[dict[str, Any]] = []
         self.calls: dict[tuple[str, str], bytes] = {}
+        self.nonces_used: set[tuple[Address, int]] = set()
         self.codes = {deployment.ledger: ledger_code()}
         self.request = self._request
         self.batch = self._batch
@@ -151,10 +153,17 @@ class FakeChain(Chain):
         if method == "eth_getCode":
             return to_hex(self.codes.get(Address(bytes.fromhex(params[0][2:])), b""))
         if method == "eth_call":
-            return to_hex(self.calls[params[0]["to"], params[0]["data"]])
+            return to_hex(self._called(params[0]["to"], params[0]["data"]))
         if method == "eth_getLogs":
             return self._logs(params[0])
         raise ChainError(f"unexpected {method}")
+
+    def _called(self, to: str, data: str) -> bytes:
+        asked = bytes.fromhex(data[2:])
+        if asked[:4] != NONCE_USED:
+            return self.calls[to, data]
+        buyer, nonce = decode(["address", "uint256"], asked[4:])
+        return encode(["bool"], [(Address(bytes.fromhex(buyer[2:])), nonce) in self.nonces_used])
 
     def _logs(self, wanted: dict[str, Any]) -> list[dict[str, Any]]:
         first, last = int(wanted["fromBlock"], 16), int(wanted["toBlock"], 16)
@@ -465,6 +474,7 @@ class Scribe:
     def open(self, signature: bytes) -> None:
         """The broker opens."""
         self.chain.emit("Opened", request_to_tuple(self.request), signature, indexed=[self.identity])
+        self.chain.nonces_used.add((self.request.buyer, self.request.nonce))
 
     def approve(self, m: Member) -> None:
         """A holder approves."""

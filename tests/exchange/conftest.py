@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from exchange.store import migrate
 from ledger.database import make_engine
 from tests.exchange.world import World
 
@@ -38,6 +39,18 @@ def postgres_url() -> Iterator[str]:
 def sqlite_url(tmp_path: Path) -> str:
     """A fresh SQLite file."""
     return f"sqlite:///{tmp_path}/exchange.db"
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with the market's tables, to be copied: running the migrations takes longer than most tests."""
+    path = tmp_path_factory.mktemp("migrated") / "exchange.db"
+    engine = make_engine(f"sqlite:///{path}")
+    migrate(engine)
+    with engine.connect() as connection:
+        connection.execute(sa.text("PRAGMA wal_checkpoint(TRUNCATE)"))
+    engine.dispose()
+    return path
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -67,8 +80,9 @@ def engine(database_url: str) -> Iterator[sa.Engine]:
 
 
 @pytest.fixture
-def sqlite_engine(sqlite_url: str) -> Iterator[sa.Engine]:
-    """An engine on a fresh SQLite file."""
+def sqlite_engine(sqlite_url: str, migrated_file: Path, tmp_path: Path) -> Iterator[sa.Engine]:
+    """An engine on a fresh SQLite file that has the market's tables."""
+    shutil.copy(migrated_file, tmp_path / "exchange.db")
     made = make_engine(sqlite_url)
     yield made
     made.dispose()

@@ -73,14 +73,13 @@ def test_a_holder_cannot_show_the_asset_of_another(unlisted: World) -> None:
 
 
 def test_an_asset_that_was_registered_just_now_is_found(unlisted: World) -> None:
-    unlisted.chain.emit(ParticipantSuspended, account=unlisted.holders[1].address)  # not indexed yet
-    with pytest.raises(NotAdmitted):
-        unlisted.show(unlisted.holders[1]) if not _look(unlisted) else None
-
-
-def _look(world: World) -> bool:
-    world.follow()
-    return False
+    policy = Policy.from_mapping({**POLICY, "rows_max": 999})
+    unlisted.update_asset(unlisted.holders[0], bytes(policy.hash()))  # not indexed yet
+    shown = unlisted.market.assets.show(
+        unlisted.holders[0].address, name="power", title="t", policy=policy, descriptor=DESCRIPTOR
+    )
+    assert shown.registered.version == 2
+    assert shown.is_current
 
 
 def test_only_the_broker_lists(unlisted: World) -> None:

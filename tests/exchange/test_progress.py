@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from exchange.progress import progress_of
 from exchange.types import Stage
-from ledger.types import Closed, Contributed, Withheld
+from ledger.types import Closed, Contributed, Digest, Withheld
 from tests.exchange.fake_chain import DEPLOYMENT, moved
 from tests.exchange.world import World
 
 
-def opened(world: World) -> bytes:
+def opened(world: World) -> Digest:
     """Take a request and mine its opening, without any workflow."""
     from exchange.chainside import Open
 

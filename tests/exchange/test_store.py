@@ -133,7 +133,9 @@ def test_assets_are_replaced_and_paged_in_order(store: Store) -> None:
 def test_a_listing_keeps_its_assets_and_is_found_by_name_and_id(store: Store) -> None:
     for name in ("one", "two"):
         store.put_asset(asset_of(name))
-    listing = ListingRecord(digest("l"), "power", "Power", b"{}", digest("p"), tuple(sorted(map(digest, ("one", "two")))))
+    listing = ListingRecord(
+        digest("l"), "power", "Power", b"{}", digest("p"), tuple(sorted(map(digest, ("one", "two"))))
+    )
     store.put_listing(listing)
     assert store.listing(name="power") == listing
     smaller = replace(listing, assets=(digest("one"),))

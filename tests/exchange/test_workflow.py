@@ -41,7 +41,7 @@ def play_to_answer(world: World, request: Digest, holders: list[HolderNode] | No
     play_to_seal(world, request, present)
     for holder in present:
         holder.send(request, holder.unmask(request))
-    world.await_stage(request, Stage.ANSWERED)
+    world.await_stage(request, Stage.ANSWERED, Stage.SETTLED)
 
 
 def expected_sum(world: World, request: Digest, holders: list[HolderNode] | None = None) -> Any:

@@ -32,7 +32,15 @@ from ledger.types import (
 from privacy.messages import Frame, Kind, decode_frame, message_hash
 from privacy.plan import Plan
 from privacy.policy import Policy
-from privacy.sealed_sum import BuyerKey, HolderSecrets, make_bundle, mask_input, open_bundles, release, remove_pads
+from privacy.sealed_sum import (
+    BuyerKey,
+    HolderSecrets,
+    make_bundle,
+    mask_input,
+    open_bundles,
+    release,
+    remove_pads,
+)
 from privacy.sealed_sum_answer import buyer_pad
 from privacy.sealed_sum_holder import commitment_hash
 from tests.exchange.fake_chain import DEPLOYMENT, FakeChain
@@ -56,7 +64,14 @@ POLICY: dict[str, Any] = {
     "approval": "automatic",
     "columns": {
         "town": {"type": "text", "role": "dimension", "domain": ["east", "north"], "filter": True},
-        "kwh": {"type": "number", "role": "measure", "low": 0, "high": 100, "nullable": False, "scale_bits": 0},
+        "kwh": {
+            "type": "number",
+            "role": "measure",
+            "low": 0,
+            "high": 100,
+            "nullable": False,
+            "scale_bits": 0,
+        },
     },
 }
 DESCRIPTOR = {"title": "Electricity use", "publisher": "a utility"}
@@ -247,7 +262,9 @@ class World:
             database_url=str(self.engine.url),
             workflow_database_url=self.workflow_url,
             public_url="http://market.example:8700",
-            windows=Windows(approve=self.window, share=self.window, contribute=self.window, answer=self.window),
+            windows=Windows(
+                approve=self.window, share=self.window, contribute=self.window, answer=self.window
+            ),
             poll_s=0.005,
             idle_poll_s=0.005,
         )
@@ -335,13 +352,13 @@ class World:
         key = BuyerKey.generate(rand_of(f"{buyer.address.hex()}/{nonce}"))
         draft = {
             **quote.draft,
+            "buyer": "0x" + buyer.address.hex(),
             "key_x": "0x" + key.x.hex(),
             "key_parity": str(key.parity),
             "nonce": str(nonce),
         }
         request = replace(Request.from_json(draft), **changes)
-        signer = buyer if request.buyer == buyer.address else signer_of("buyer")
-        signature = sign_request(signer, request, DEPLOYMENT.chain_id, DEPLOYMENT.ledger)
+        signature = sign_request(buyer, request, DEPLOYMENT.chain_id, DEPLOYMENT.ledger)
         return Signed(quote, request, signature, key)
 
     def take(self, signed: Signed) -> RequestRecord:

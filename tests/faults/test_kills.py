@@ -24,7 +24,7 @@ POSTGRES_PAIRS = [("exchange", Step.CONTRIBUTED), ("holder-1", Step.CONTRIBUTED)
 
 @pytest.mark.parametrize(("process", "step"), PAIRS, ids=[f"{p}-{s.name.lower()}" for p, s in PAIRS])
 def test_killed_process_changes_nothing(stack: Stack, process: str, step: Step) -> None:
-    print(survive(stack, process, step))
+    survive(stack, process, step)
 
 
 @pytest.mark.postgres
@@ -34,4 +34,4 @@ def test_killed_process_changes_nothing(stack: Stack, process: str, step: Step) 
 def test_killed_process_changes_nothing_on_postgresql(
     postgres_stack: Stack, process: str, step: Step
 ) -> None:
-    print(survive(postgres_stack, process, step))
+    survive(postgres_stack, process, step)

@@ -34,7 +34,6 @@ def test_request_in_flight_survives_lost_blocks(stack: Stack, tmp_path: Path) ->
     sessions, kept = sessions_of(stack, request_id), written(stack, request_id)
     heads = go_back(stack, tmp_path / "copy")
     outcome = finish(stack, request_id)
-    print(f"head {heads[0]} → {heads[1]}: {outcome}")
     assert heads[1] < heads[0]
     assert outcome.answer is not None, outcome.reason
     assert sessions_of(stack, request_id) == sessions and len(sessions) == 1
@@ -51,7 +50,11 @@ def test_answered_request_replays_to_the_same_session_and_answer(stack: Stack, t
     request_id = stack.buyer.submit(quote)
     stack.buyer.wait(request_id, timeout_s=60)
     first = stack.buyer.fetch(request_id)
-    shown, sessions, kept = _shown(stack, request_id), sessions_of(stack, request_id), written(stack, request_id)
+    shown, sessions, kept = (
+        _shown(stack, request_id),
+        sessions_of(stack, request_id),
+        written(stack, request_id),
+    )
     go_back(stack, tmp_path / "copy")
     wait_until(lambda: _shown(stack, request_id) == shown, "the same commitments and root on the chain")
     again = stack.buyer.fetch(request_id)

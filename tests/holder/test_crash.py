@@ -13,7 +13,6 @@ from holder.machine import Machine
 from holder.types import Hold, Stage
 from ledger.errors import ChainUnreachable
 from ledger.types import Approved, Contributed, Digest, Sealed
-from privacy.messages import Kind
 from tests.holder.world import ChainOf, ExchangeOf, Member, World
 
 SQL = "SELECT 城镇, COUNT(*), AVG(kwh) FROM 用电 GROUP BY 城镇"
@@ -219,25 +218,31 @@ def test_a_restored_backup_refuses_the_session_and_sends_nothing_new(
     assert {frame for _, _, frame in after} == {frame for _, _, frame in before}
 
 
-def test_the_exchange_holding_other_bytes_of_ours_is_a_restored_backup(world: World) -> None:
-    """The chain may not know the bundle yet: the exchange does."""
+def test_a_full_restore_to_before_anything_masked_left_draws_again_safely(world: World) -> None:
+    """Database and epoch file both come back, and the chain shows nothing newer: no masked input ever left."""
     request_id = world.open(SQL)
     world.run(request_id, Stage.APPROVED)
     member = world.members[0]
     copy = copy_of(member)
     world.start(member)
-    member.machine.step(request_id)  # deals shares and hands them in
+    member.machine.step(request_id)  # deals its shares and hands them in; the transaction is lost
     assert member.store.request(request_id).stage is Stage.SHARED
-    member_chain = ChainOf(world.chain, member.address)
     world.chain.mempool.clear()
     world.chain.sent = {k: v for k, v in world.chain.sent.items() if k[:2] != (member.address, "share")}
     restore(world, member, copy, epoch_too=True)
-    bundle = member.store.message(request_id, Kind.BUNDLE)
-    assert bundle is None and member_chain.head() == world.chain.block
-    member.machine.step(request_id)
+    assert not any(kind == 2 for _, kind, _ in world.broker.arrivals)
+    world.run(request_id, Stage.DONE)
+    assert_same_bytes(world, request_id)
+
+
+def test_the_exchange_having_other_bytes_of_ours_is_a_restored_backup(world: World) -> None:
+    request_id = world.open(SQL)
+    world.run(request_id, Stage.SHARED)
+    member = world.members[0]
+    world.broker.frames[request_id, 2, member.address] = b"other bytes"
+    world.step(request_id)
     stored = member.store.request(request_id)
-    # the secrets were in the backup, so the bundle is the same; the noise is not, and the chain shows nothing yet
-    assert stored.stage in (Stage.SHARED, Stage.REFUSED)
+    assert (stored.stage, stored.reason) == (Stage.REFUSED, "RestoredBackup")
 
 
 # --- things that are away ---------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from holder.engine import Engine, SourceType
 from holder.errors import EngineDisagrees, EngineFailed, RowsExceedCeiling, SchemaMismatch, SourceUnreadable
 from holder.probe import require_same_numbers
 from holder.settings import EngineSettings, FileSource, SqlSource
+from holder.snapshot import take_snapshot
 from holder.sqlalchemy_engine import open_table
 from holder.sums import compute_cells
 from privacy.policy import Policy
@@ -284,3 +285,33 @@ def test_wide_decimals_become_the_nearest_double(tmp_path: Path, limits: EngineS
     assert [row[0] for row in got] == [float(value) for value in wide]
     assert NAN != NAN
     engine.close()
+
+
+def test_a_table_and_a_file_of_the_same_rows_have_one_root(parquet: Opener, postgres: Opener) -> None:
+    rows = [row | {"age": abs(row["age"])} for row in make_rows(200)]
+    given, roots = policy(), []
+    for opener in (parquet, postgres):
+        engine = opener(rows)
+        roots.append(take_snapshot(engine, given, salt_key=bytes(32)).root)
+        engine.close()
+    assert roots[0] == roots[1]
+
+
+@pytest.mark.parametrize("engine", ["parquet", "postgres"])
+def test_what_a_policy_forbids_is_found_on_every_engine(engine: str, request: pytest.FixtureRequest) -> None:
+    rows = [row | {"age": abs(row["age"])} for row in make_rows(50)]
+    rows[3] |= {"age": None}
+    rows[4] |= {"person": None}
+    rows.append(dict(rows[9]))
+    opened = request.getfixturevalue(engine)(rows)
+    with pytest.raises(SchemaMismatch) as caught:
+        take_snapshot(opened, policy(), salt_key=bytes(32))
+    assert [problem.split(":")[0] for problem in caught.value.problems] == ["age", "person", "row_key"]
+    opened.close()
+
+
+def test_a_nan_outside_a_files_statistics_is_no_value(parquet: Opener) -> None:
+    rows = [row | {"kwh": value} for row, value in zip(make_rows(3), [2.5, NAN, 3.5], strict=True)]
+    given, sql = policy(privacy_unit=proved()), "SELECT SUM(kwh) FROM 用电"
+    plan = make_plan(sql, given)
+    assert run(parquet(rows), sql, given) == expected_cells(rows, plan, given, lambda r: True)

@@ -399,6 +399,33 @@ def test_restored_backup_refuses_and_sends_nothing(pool: Any, tmp_path: Path, ri
     assert pool.chain.balance(TARGET) == pool.chain.transaction_count(rich.address, "pending") == 2
 
 
+def test_restored_backup_goes_on_from_the_chains_nonce_when_told_so(
+    pool: Any, tmp_path: Path, rich: Signer
+) -> None:
+    path = tmp_path / "live.db"
+    live = make_engine(f"sqlite:///{path}")
+    create_tables(live)
+    submitter = Submitter(live, pool.chain, rich, settings=EAGER)
+    submitter.submit("a", pay(1))
+    mining(pool, submitter, "a")
+    live.dispose()
+    shutil.copy(path, tmp_path / "backup.db")
+    submitter.submit("b", pay(1))
+    mining(pool, submitter, "b")
+    submitter.submit("c", pay(1))
+    submitter.tick()  # on its way, not mined
+    live.dispose()
+    restored = Submitter(make_engine(f"sqlite:///{tmp_path / 'backup.db'}"), pool.chain, rich, settings=EAGER)
+    restored.resume_backup()
+    restored.submit("d", pay(1))
+    mining(pool, restored, "d")
+    assert pool.chain.balance(TARGET) == pool.chain.transaction_count(rich.address, "pending") == 4
+    restored.resume_backup()  # again, or where nothing is behind: no effect
+    restored.submit("e", pay(1))
+    mining(pool, restored, "e")
+    assert pool.chain.transaction_count(rich.address, "pending") == 5
+
+
 def test_foreign_transaction_with_our_nonce_is_noticed(pool: Any, engine: Engine, rich: Signer) -> None:
     submitter = Submitter(engine, pool.chain, rich, settings=EAGER)
     submitter.submit("a", pay(1))

@@ -43,7 +43,7 @@ from ledger.chain import Chain
 from ledger.contracts import Contracts, decode_revert, members_from_events
 from ledger.database import make_engine
 from ledger.deploy import deploy
-from ledger.eip712 import sign_request
+from ledger.eip712 import request_id
 from ledger.encoding import keccak
 from ledger.errors import CallReverted, ChainUnreachable
 from ledger.http_auth import SignedAuth
@@ -70,7 +70,14 @@ POLICY: dict[str, Any] = {
     "rows_max": 1000,
     "columns": {
         "城镇": {"type": "text", "role": "dimension", "domain": ["南山", "福田"], "filter": True},
-        "kwh": {"type": "number", "role": "measure", "low": 0, "high": 100, "nullable": False, "scale_bits": 0},
+        "kwh": {
+            "type": "number",
+            "role": "measure",
+            "low": 0,
+            "high": 100,
+            "nullable": False,
+            "scale_bits": 0,
+        },
     },
     "null_values": [],
     "aggregates": ["count", "sum", "avg"],
@@ -202,6 +209,11 @@ class Holder:
         self.parts.submitter.tick()
         self.parts.indexer.tick()
 
+    def try_step(self, request_id: Digest) -> None:
+        """The same, with an exchange that may be away."""
+        with suppress(ExchangeError):
+            self.step(request_id)
+
     def stage(self, request_id: Digest) -> Stage:
         return self.parts.store.request(request_id).stage
 
@@ -291,7 +303,10 @@ class World:
     def _holder(self, number: int) -> Holder:
         home = self.home / f"holder{number}"
         home.mkdir(parents=True)
-        rows = [{"城镇": ("南山", "福田", "罗湖")[n % 3], "kwh": float((n * 7 + number) % 100)} for n in range(ROWS)]
+        rows = [
+            {"城镇": ("南山", "福田", "罗湖")[n % 3], "kwh": float((n * 7 + number) % 100)}
+            for n in range(ROWS)
+        ]
         pq.write_table(pa.Table.from_pylist(rows), home / "rows.parquet")
         (home / "policy.yaml").write_text(json.dumps(self.policy, ensure_ascii=False), "utf-8")
         source = FileSource("parquet", home / "rows.parquet")
@@ -307,7 +322,9 @@ class World:
             cache=self.home / "cache",
             ack_timeout_s=0.001,
         )
-        keys = Keys(signer_of(f"holder {number}"), X25519PrivateKey.from_private_bytes(keccak(b"%d" % number)))
+        keys = Keys(
+            signer_of(f"holder {number}"), X25519PrivateKey.from_private_bytes(keccak(b"%d" % number))
+        )
         self.admit(keys.signer, Roles.HOLDER)
         holder = Holder(number, keys, settings)
         holder.start()
@@ -387,10 +404,12 @@ class World:
 
     def open_raw(self, request: Request, *, signer: Signer | None = None) -> None:
         """Open a request that did not pass the exchange."""
-        signature = sign_request(
-            signer or self.buyer_signer, request, self.deployment.chain_id, self.deployment.ledger
-        )
+        signature = self.sign(signer or self.buyer_signer, request)
         self.send(self.broker, self.contracts.ledger.open(request, signature))
+
+    def sign(self, signer: Signer, request: Request) -> bytes:
+        """Sign a request, whoever its buyer is."""
+        return signer.sign(request_id(request, self.deployment.chain_id, self.deployment.ledger))
 
     def request_of(self, request_id: Digest) -> Request:
         return self.market.store.request(request_id).request
@@ -410,22 +429,20 @@ class World:
 
     def step(self, request_id: Digest, holders: list[Holder] | None = None) -> None:
         for holder in self.holders if holders is None else holders:
-            holder.step(request_id)
+            holder.try_step(request_id)
         self.market.follower.catch_up()
 
     def run_to(self, request_id: Digest, stage: Stage, holders: list[Holder] | None = None) -> None:
         """Let holders work until all of them are at a stage."""
         chosen = self.holders if holders is None else holders
         for _ in range(8):
-            if all(holder.stage(request_id) is stage for holder in chosen if self._has(holder, request_id)):
-                return
             self.step(request_id, chosen)
-        shown = [(h.number, str(h.stage(request_id)), h.reason(request_id), h.detail(request_id)) for h in chosen]
+            if all(holder.stage(request_id) is stage for holder in chosen):
+                return
+        shown = [
+            (h.number, str(h.stage(request_id)), h.reason(request_id), h.detail(request_id)) for h in chosen
+        ]
         raise AssertionError(f"not at {stage}: {shown}")
-
-    @staticmethod
-    def _has(holder: Holder, request_id: Digest) -> bool:
-        return any(each.request_id == request_id for each in holder.parts.store.list_requests(limit=1000))
 
     def settle_down(self, request_id: Digest, rounds: int = 4) -> None:
         """Let everybody do whatever they would do."""
@@ -434,25 +451,43 @@ class World:
 
     def shared(self, request_id: Digest) -> None:
         """Bring a request to where everybody's shares are on the chain and nobody has masked."""
-        self.run_to(request_id, Stage.APPROVED)
-        for holder in self.holders:
-            self._step_to_shared(holder, request_id)
+        for _ in range(8):
+            if self.contracts.ledger.state(request_id).shared == len(self.holders):
+                break
+            for holder in self.holders:
+                self._step_without_bundles(holder, request_id)
         self.market.follower.catch_up()
+        assert {holder.stage(request_id) for holder in self.holders} == {Stage.SHARED}
 
-    def _step_to_shared(self, holder: Holder, request_id: Digest) -> None:
+    def _step_without_bundles(self, holder: Holder, request_id: Digest) -> None:
         """Step a holder that must not go on to mask: the bundles are kept from it for the moment."""
         drop = holder.middleman.drop
-        holder.middleman.drop = lambda request: drop(request) or is_bundles(request)
-        for _ in range(3):
-            with suppress(ExchangeError):
-                holder.step(request_id)
+        holder.middleman.drop = lambda request: is_bundles(request) or drop(request)
+        holder.try_step(request_id)
         holder.middleman.drop = drop
 
     def contributed(self, request_id: Digest, holders: list[Holder] | None = None) -> None:
-        """Bring a request to where everybody's contribution is on the chain."""
+        """Bring a request to where the contributions of all, or of some, are on the chain."""
+        chosen = self.holders if holders is None else holders
         self.shared(request_id)
-        for _ in range(3):
-            self.step(request_id, holders)
+        for _ in range(8):
+            if self.contracts.ledger.state(request_id).contributed == len(chosen):
+                return
+            self.step(request_id, chosen)
+        raise AssertionError(
+            [(h.stage(request_id), h.reason(request_id), h.detail(request_id)) for h in chosen]
+        )
+
+    def contributed_but(self, request_id: Digest, late: Holder) -> None:
+        """Let all contribute but one, whose vector is made and stays where it is; afterwards it is honest again."""
+        for _ in range(8):
+            for holder in self.holders:
+                holder.try_step(request_id)
+            if self.contracts.ledger.state(request_id).contributed == len(self.holders) - 1:
+                break
+        self.market.follower.catch_up()
+        assert late.stage(request_id) is Stage.CONTRIBUTED
+        late.middleman.honest()
 
     def seal(self, request_id: Digest) -> None:
         call = self.contracts.ledger.seal(self.request_of(request_id), self.members(request_id))
@@ -470,11 +505,11 @@ class World:
         self.send(self.broker, self.contracts.ledger.answer(self.request_of(request_id), root))
         self.market.follower.catch_up()
 
-    def answered(self, request_id: Digest) -> None:
-        """Take a contributed request to its answer."""
+    def answered(self, request_id: Digest, holders: list[Holder] | None = None) -> None:
+        """Take a contributed request to its answer; all or some holders unmask."""
         self.seal(request_id)
-        self.step(request_id)
-        self.step(request_id)
+        self.step(request_id, holders)
+        self.step(request_id, holders)
         assert self.payload(request_id) is not None
         stored = self.market.store.answer(request_id)
         assert stored is not None
@@ -540,5 +575,3 @@ def problem(response: httpx.Response) -> str:
     """The name of a problem: the exception's words, such as `message-conflict`."""
     assert response.headers["content-type"] == "application/problem+json", response.text
     return str(response.json()["type"]).removeprefix("urn:shuyao:problem:")
-
-

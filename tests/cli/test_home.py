@@ -1,0 +1,118 @@
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cli import passphrases, processes
+from cli.errors import CliError, ProcessFailed
+from cli.home import Home, instances, read_json, write_json
+from cli.keeper import ChainSettings, Keeper
+from cli.rho import rho_to_micro
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    monkeypatch.setenv("SHUYAO_HOME", str(tmp_path))
+    return Home.create("market")
+
+
+def test_the_last_created_instance_is_the_current_one(home: Home) -> None:
+    other = Home.create("demo-1")
+    assert Home.find() == other
+    assert Home.find(home.path) == home
+    assert instances() == [other, home]
+
+
+def test_a_command_without_a_market_says_how_to_start_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHUYAO_HOME", str(tmp_path / "nothing"))
+    with pytest.raises(CliError, match="shuyao up"):
+        Home.find()
+
+
+def test_json_files_are_private_and_replaced_whole(home: Home) -> None:
+    path = home.path / "settings.json"
+    write_json(path, {"名": 1})
+    write_json(path, {"名": 2})
+    assert read_json(path) == {"名": 2}
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [file.name for file in home.path.iterdir() if file.suffix != ".json" and file.is_file()] == []
+
+
+def test_an_unattended_passphrase_is_made_once_and_private(home: Home) -> None:
+    first = passphrases.make(home, "buyer")
+    assert passphrases.make(home, "buyer") == first
+    assert passphrases.make(home, "exchange") != first
+    assert len(first) >= 24
+    assert stat.S_IMODE((home.passphrases / "buyer").stat().st_mode) == 0o600
+
+
+def test_no_passphrase_is_assumed(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SHUYAO_PASSPHRASE_FILE", raising=False)
+    empty = home.path / "empty"
+    empty.touch()
+    with pytest.raises(CliError, match="is empty"):
+        passphrases.obtain(empty, what="buyer")
+    with pytest.raises(CliError, match="does not exist"):
+        passphrases.obtain(home.path / "absent", what="buyer")
+
+
+def test_a_recycled_process_number_is_not_ours(home: Home) -> None:
+    mine = psutil.Process(os.getpid())
+    assert processes.Process("x", mine.pid, mine.create_time(), []).handle() is not None
+    assert processes.Process("x", mine.pid, mine.create_time() - 100, []).handle() is None
+
+
+def test_a_process_that_ends_while_starting_shows_its_log(home: Home) -> None:
+    process = processes.spawn(home, "broken", [sys.executable, "-c", "raise SystemExit('no such thing')"])
+    with pytest.raises(ProcessFailed, match="no such thing"):
+        processes.wait_ready(home, process, lambda: False, timeout_s=20)
+
+
+def test_stop_all_stops_children_and_says_whom(home: Home) -> None:
+    code = "import subprocess,sys,time; subprocess.Popen([sys.executable,'-c','import time; time.sleep(60)']); time.sleep(60)"
+    processes.spawn(home, "parent", [sys.executable, "-c", code])
+    assert processes.stop_all(home) == ["parent"]
+    assert processes.listed(home) == []
+
+
+def test_the_keeper_restores_the_newest_whole_copy(tmp_path: Path) -> None:
+    folder = tmp_path / "chain"
+    folder.mkdir()
+    (folder / "state.json").write_text('{"torn": ')
+    for age, name in ((200, "old"), (100, "new")):
+        copy = folder / f"state.{age}.copy"
+        copy.write_text(json.dumps({"state": name}))
+        os.utime(copy, ns=(10**18 - age * 10**9,) * 2)
+    keeper = Keeper(ChainSettings(folder, Path("/nonexistent"), 1, 1.0))
+    keeper._restore()
+    assert json.loads((folder / "state.json").read_text()) == {"state": "new"}
+    assert (folder / "state.torn").read_text() == '{"torn": '
+
+
+@pytest.mark.parametrize(("text", "micro"), [("0.05", 50_000), ("1", 1_000_000), ("0.000001", 1)])
+def test_rho_is_read_exactly(text: str, micro: int) -> None:
+    assert rho_to_micro(text) == micro
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "0.0000001", "half", "NaN", "Infinity"])
+def test_a_rho_that_cannot_be_charged_is_refused(text: str) -> None:
+    with pytest.raises(CliError, match="--rho"):
+        rho_to_micro(text)
+
+
+def test_an_error_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[2]
+    environment = {**os.environ, "SHUYAO_HOME": str(tmp_path), "PYTHONPATH": str(root)}
+    command = [sys.executable, "-m", "cli", "buyer", "listings"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("shuyao: no market in")
+    assert done.stderr.count("\n") == 1
