@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +11,6 @@ from exchange.progress import Progress
 from exchange.quotes import Quote
 from exchange.types import ListingRecord, MessageRecord, NamedParticipant, RequestRecord, ShownAsset
 from ledger.types import Roles, to_hex
-from privacy.encoding import parse_canonical_json
 
 
 def time_text(unix_s: int) -> str:
@@ -43,8 +43,8 @@ def asset_json(found: ShownAsset) -> dict[str, Any]:
         "grade": found.registered.grade,
         "current": found.is_current,
         "descriptor_hash": to_hex(found.registered.descriptor_hash),
-        "policy": parse_canonical_json(found.shown.policy),
-        "descriptor": parse_canonical_json(found.shown.descriptor),
+        "policy": json.loads(found.shown.policy),
+        "descriptor": json.loads(found.shown.descriptor),
     }
 
 
@@ -55,7 +55,7 @@ def listing_json(market: Market, listing: ListingRecord) -> dict[str, Any]:
         "name": listing.name,
         "title": listing.title,
         "broker": to_hex(market.chain.broker),
-        "policy": parse_canonical_json(listing.policy),
+        "policy": json.loads(listing.policy),
         "policy_hash": to_hex(listing.policy_hash),
         "assets": [_reference(asset) for asset in market.listings.assets(listing)],
     }
@@ -106,7 +106,7 @@ def request_json(record: RequestRecord, progress: Progress, gas: dict[bytes, int
         **request_summary(record),
         "request": record.request.to_json(),
         "signature": to_hex(record.signature),
-        "plan": parse_canonical_json(record.plan),
+        "plan": json.loads(record.plan),
         "events": events,
         "answer_root": None if progress.answered is None else to_hex(progress.answered.answer_root),
     }

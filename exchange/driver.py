@@ -214,5 +214,5 @@ class Driver:
     def _refuse(self, record: RequestRecord, reason: str) -> Stage:
         _log.info("request_refused", request=to_hex(record.request_id), reason=reason)
         self._store.set_stage(record.request_id, Stage.REFUSED, int(self._now_s()), reason)
-        self._waiting.touch(record.request_id)
+        self._waiting.announce(record.request_id)
         return Stage.REFUSED

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from exchange.progress import Progress
 from exchange.store import Store
 from exchange.types import MessageRecord, RequestRecord
 from ledger.types import Approved, to_hex
-from privacy.encoding import parse_canonical_json
 
 
 def evidence_of(record: RequestRecord, progress: Progress, store: Store) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def evidence_of(record: RequestRecord, progress: Progress, store: Store) -> dict
         "request_id": to_hex(record.request_id),
         "request": record.request.to_json(),
         "request_signature": to_hex(record.signature),
-        "plan": parse_canonical_json(record.plan),
+        "plan": json.loads(record.plan),
         "state": progress.stage.value,
         "session": None if session is None else to_hex(session.id),
         "roster": [_roster_row(event) for event in progress.approvals],

@@ -105,7 +105,7 @@ class Follower:
             if stage is not record.stage and not is_refused:
                 self._store.set_stage(request_id, stage, int(self._now_s()), progress.reason)
         if stage is not record.stage:
-            self._waiting.touch(request_id)
+            self._waiting.announce(request_id)
         return progress
 
     def catch_up(self, timeout_s: float = CATCH_UP_S) -> None:

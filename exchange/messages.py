@@ -23,13 +23,13 @@ from exchange.errors import (
 from exchange.follower import Follower
 from exchange.progress import Progress
 from exchange.store import Store
+from exchange.sums import cells_of
 from exchange.types import MessageRecord, RequestRecord
 from exchange.waiting import Waiting
 from ledger.signing import Signer, require_signature
 from ledger.types import Address, Closed, Digest, Withheld
 from privacy.errors import SenderUnknown
 from privacy.messages import Frame, Kind, decode_frame, receipt_digest, require_frame
-from privacy.plan import Plan
 from privacy.sealed_sum_broker import require_bundle, require_masked_input, require_unmask
 from privacy.session import Session
 
@@ -108,13 +108,13 @@ class Messages:
 
     def _arrive(self, frame: Frame, sender: Address, record: RequestRecord) -> _Arrival:
         """Find a frame's session and place in the roster, if need be after one more look at the chain."""
+        if sender not in record.holders:
+            raise NotYours("exchange of messages", "the holders of the request")
         progress = self._follower.progress(record.request_id, record.request)
         if progress.session is None or not self._has_begun(frame, progress):
             self._follower.catch_up()
             progress = self._follower.progress(record.request_id, record.request)
         session = progress.session
-        if sender not in record.holders:
-            raise NotYours("exchange of messages", "the holders of the request")
         if session is None:
             raise MessageTooEarly(frame.kind, progress.stage.value)
         try:
@@ -182,5 +182,5 @@ class Messages:
             raise MessageTooLate(frame.kind, "its sender did not share in time")
         if len(progress.shares) < arrival.session.params.floor:
             raise MessageTooLate(frame.kind, "too few holders shared: the request closes")
-        cells = Plan.from_bytes(arrival.record.plan).cells
+        cells = cells_of(arrival.record.plan)
         require_masked_input(arrival.session, frame.sender, frame.payload, cells=cells)

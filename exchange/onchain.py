@@ -59,6 +59,7 @@ class OnChain:
         self._journal = IntentStore(engine, signer.address)
         self._after: EventRef | None = None
         self._rolled_back = False
+        self._looked_to = -1
         self._waiting: set[str] = set()
         self._window: int | None = None
 
@@ -83,12 +84,15 @@ class OnChain:
             fault = type(err).__name__
         if self._after is None:
             self._after = _end_of(self.head())
-        self._indexer.tick()
+        has_new = self._indexer.tick() > 0
         rolled_back, self._rolled_back = self._rolled_back, False
-        events = tuple(self._indexer.events(after=self._after))
+        head, events = self.head(), tuple[Event, ...]()
+        if has_new or rolled_back or (self._confirmations and head != self._looked_to):
+            events = tuple(self._indexer.events(after=self._after))
+        self._looked_to = head
         if events:
             self._after = events[-1].at
-        return Tick(self.head(), events, rolled_back, fault)
+        return Tick(head, events, rolled_back, fault)
 
     def head(self) -> int:
         """Return the newest indexed block that counts."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 _SMOOTHING = 0.3
 _LATE_TRIES = 4  # quick looks at a block that is due, before the chain counts as irregular
+_REGULAR_MAX_S = 30.0  # blocks further apart than this give no rhythm
+_LONGEST_S = 1.0  # the longest sleep while something is awaited: a block may come before it is due
 
 
 @dataclass(slots=True)
@@ -39,8 +41,8 @@ class Pace:
         """Return how long to sleep before the next look."""
         if not is_busy:
             return self.idle_s
-        if not self._interval_s or self._interval_s > self.idle_s * 4 or self._tries > _LATE_TRIES:
+        if not 0 < self._interval_s < _REGULAR_MAX_S or self._tries > _LATE_TRIES:
             return self.busy_s
         quick = self.busy_s / 4
         early = self._seen_at + self._interval_s - quick - now_s  # so that a late first sight is made good
-        return min(max(early, quick), self.idle_s)
+        return min(max(early, quick), _LONGEST_S)

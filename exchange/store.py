@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import (
@@ -60,6 +61,8 @@ T = TypeVar("T")
 SCHEMA_HEAD: Final = "0001"  # the newest revision in exchange/migrations/versions
 VERSION_TABLE: Final = "exchange_version"
 PAGE_MAX: Final = 200
+KEPT_MAX: Final = 1024  # requests that are kept in memory
+_CHANGING: Final = ("stage", "reason", "runs", "acceptance")
 _LIVE: Final = tuple(stage.value for stage in Stage if stage not in FINAL_STAGES)
 
 
@@ -68,6 +71,7 @@ class Store:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._kept: dict[Digest, RequestRecord] = {}
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in one write transaction: what it reads stays true until what it writes is kept."""
@@ -211,10 +215,19 @@ class Store:
         Raises:
             RequestUnknown: there is none with this id.
         """
-        row = self._row(select(requests).where(requests.c.request_id == request_id))
+        wanted = requests.c.request_id == request_id
+        kept = self._kept.get(request_id)
+        if kept is not None:  # what can change is read again, the rest is large and never does
+            changing = self._row(select(*(requests.c[name] for name in _CHANGING)).where(wanted))
+            if changing is not None:
+                return replace(kept, **{**changing, "stage": Stage(changing["stage"])})
+        row = self._row(select(requests).where(wanted))
         if row is None:
             raise RequestUnknown(to_hex(request_id))
-        return self._requests([row])[0]
+        if len(self._kept) >= KEPT_MAX:
+            self._kept.pop(next(iter(self._kept)), None)
+        self._kept[request_id] = self._requests([row])[0]
+        return self._kept[request_id]
 
     def request_page(self, viewer: Address | None, after: int, limit: int) -> Page[RequestRecord]:
         """Return requests in the order in which they came: all, or those of one buyer or holder."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final
 
 import structlog
@@ -25,6 +26,12 @@ _log = structlog.get_logger("exchange.sums")
 def basis_of(session: Session, survivors: set[int]) -> bytes:
     """Return a name of the sum of these survivors in this session, by which a stored Y is recognised."""
     return keccak(session.id + b"".join(index.to_bytes(2, "big") for index in sorted(survivors)))
+
+
+@lru_cache(maxsize=256)  # a plan is asked for with every masked input, and takes time to read
+def cells_of(plan: bytes) -> int:
+    """Return the number of cells of a stored plan."""
+    return Plan.from_bytes(plan).cells
 
 
 def tree_root_of(session_id: bytes, payload: bytes) -> bytes:
@@ -79,7 +86,7 @@ class Sums:
         try:
             made = aggregate(
                 session,
-                cells=Plan.from_bytes(self._store.request(progress.request_id).plan).cells,
+                cells=cells_of(self._store.request(progress.request_id).plan),
                 sharers=progress.sharers,
                 masked={index: masked[index] for index in survivors},
                 unmasks=unmasks,

@@ -76,16 +76,21 @@ class Waiting:
         """Wake whoever waits for this request."""
         with self._lock:
             waiters = list(self._waiters.get(request_id, ()))
-            listeners = list(self._listeners.get(request_id, ()))
         for waiter in waiters:
             waiter.event.set()
+
+    def announce(self, request_id: Digest) -> None:
+        """Wake whoever waits for this request, and tell its listeners: it has another stage."""
+        with self._lock:
+            listeners = list(self._listeners.get(request_id, ()))
         for listener in listeners:
             listener()
+        self.touch(request_id)
 
     def touch_all(self) -> None:
         """Wake everybody: the chain has lost or replaced blocks."""
         with self._lock:
-            requests = set(self._waiters) | set(self._listeners)
+            requests = set(self._waiters)
         for request_id in requests:
             self.touch(request_id)
 
@@ -109,7 +114,7 @@ class Waiting:
 
     @contextmanager
     def listening(self, request_id: Digest, listener: Callable[[], None]) -> Iterator[None]:
-        """Call `listener` at every touch of this request while the block runs. It must not block."""
+        """Call `listener` whenever this request has another stage while the block runs. It must not block."""
         with self._lock:
             self._listeners.setdefault(request_id, set()).add(listener)
         try:

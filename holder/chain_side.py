@@ -194,6 +194,7 @@ class LiveChain:
         self._lock = threading.Lock()
         self._cache: dict[tuple[Any, ...], Any] = {}  # registry reads
         self._cached_at = -1  # the newest block at which the cache was known to be right
+        self._cleared = 0  # how often the cache was emptied
 
     def view(self, request_id: Digest) -> RequestView | None:
         """Return a request as the final chain shows it."""
@@ -251,7 +252,7 @@ class LiveChain:
     def forget(self) -> None:
         """Read the registries anew: the chain lost blocks."""
         with self._lock:
-            self._cache.clear()
+            self._clear()
 
     def _once(self, key: tuple[Any, ...], read: Callable[[], T]) -> T:
         """Read from a registry once, until one of its events says that something there changed."""
@@ -260,9 +261,11 @@ class LiveChain:
             if key in self._cache:
                 found: T = self._cache[key]
                 return found
+            cleared = self._cleared
         value = read()
         with self._lock:
-            self._cache[key] = value
+            if cleared == self._cleared:  # else it may be from before the event that emptied the cache
+                self._cache[key] = value
         return value
 
     def _refresh(self) -> None:
@@ -271,8 +274,12 @@ class LiveChain:
             return
         after = EventRef(self._cached_at, _LAST_INDEX, b"", b"")
         if self._indexer.events(kinds=_REGISTRY, after=after, unconfirmed=True, limit=1):
-            self._cache.clear()
+            self._clear()
         self._cached_at = head
+
+    def _clear(self) -> None:
+        self._cache.clear()
+        self._cleared += 1
 
 
 def _key(step: str, request_id: Digest) -> str:

@@ -178,7 +178,8 @@ class SumQuery:
         rows = self._kept() if self._is_capped else self._rows()
         query = selected(columns, rows.subquery("r", copy=False))
         for number, dimension in enumerate(self.plan.group_by):
-            key = exp.column(f"k{number}", table="r")
+            # Code point by code point: under another collation a row might equal two declared values and count in both.
+            key = self._ordered(exp.column(f"k{number}", table="r"), dimension.type.value)
             on = exp.EQ(this=key, expression=exp.column("v", table=f"d{number}"))
             query = query.join(_domain(dimension, number), on=on, join_type="left", copy=False)
         if keys:
@@ -234,7 +235,7 @@ class SumQuery:
         return _COMPARISONS[operator](this=value, expression=_literal(predicate.type, predicate.value))
 
     def _ordered(self, value: exp.Expr, kind: str) -> exp.Expr:
-        """Return a value that is ordered by code point, whatever the database's locale is."""
+        """Return a value that is compared by code point, whatever the database's locale is."""
         return by_code_point(value, self.reading.dialect) if kind == ColumnType.TEXT.value else value
 
 

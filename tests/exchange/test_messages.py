@@ -131,6 +131,21 @@ def test_strangers_and_buyers_cannot_send(world: World, request_id: Digest) -> N
         world.holders[0].send(keccak(b"nothing"), frame)
 
 
+def test_a_stranger_does_not_make_the_exchange_look_at_the_chain(world: World) -> None:
+    signed = world.submit(world.buyer())
+    world.chain.submit(Open(signed.request, signed.signature))
+    for holder in world.holders:
+        holder.approve(signed.id)
+    world.follow()
+    frame = world.holders[0].bundle(signed.id)
+    early = frame[:4] + bytes([int(Kind.MASKED_INPUT)]) + frame[5:]  # of a step that has not begun
+    stranger, head = world.buyer("other").address, world.market.follower.head
+    world.chain.mine()
+    with pytest.raises(NotYours):
+        world.market.messages.take(stranger, signed.id, early)
+    assert world.market.follower.head == head
+
+
 def test_a_holder_that_did_not_approve_cannot_send(world: World) -> None:
     signed = world.submit(world.buyer())
     world.chain.submit(Open(signed.request, signed.signature))

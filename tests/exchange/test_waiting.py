@@ -93,10 +93,11 @@ def test_stopping_ends_every_wait_now_and_later() -> None:
 def test_a_listener_hears_its_request_until_it_leaves() -> None:
     waiting, heard = Waiting(), []
     with waiting.listening(ONE, lambda: heard.append("one")):
-        waiting.touch(TWO)
+        waiting.announce(TWO)
         waiting.touch(ONE)
+        waiting.announce(ONE)
         waiting.stop()
-    waiting.touch(ONE)
+    waiting.announce(ONE)
     assert heard == ["one", "one"]
 
 
@@ -107,6 +108,13 @@ def test_a_chain_with_a_rhythm_is_looked_at_when_its_next_block_is_due() -> None
         now += pace.delay_s(now, is_busy=True)
         looks += 1
     assert 60 <= looks <= 180
+
+
+def test_a_look_that_was_late_is_made_good() -> None:
+    pace = Pace(0.2, 1.0)
+    for block in range(10):
+        pace.saw(block, block + 0.15)  # each block is a whole second, and seen 0.15 s late
+    assert pace.delay_s(9.15, is_busy=True) < 1.0
 
 
 def test_an_idle_chain_is_looked_at_seldom_and_an_irregular_one_steadily() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,5 +27,8 @@ def postgres_url() -> Iterator[str]:
     try:
         yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
     finally:
+        process = int((directory / "data" / "postmaster.pid").read_text().split()[0])
         server.cleanup()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGINT)  # ours; usually gone by now
         shutil.rmtree(directory, ignore_errors=True)

@@ -1,0 +1,89 @@
+"""The registries as a holder reads them: once, until an event says that something there changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from holder.chain_side import LiveChain
+
+ONE, OTHER = b"\x01" * 20, b"\x02" * 20
+
+
+@dataclass
+class Index:
+    """An indexer of registry events alone."""
+
+    at: int = 1
+    blocks: list[int] = field(default_factory=list)
+
+    def head(self) -> int:
+        return self.at
+
+    def events(self, *, after: Any, **_: Any) -> list[int]:
+        return [block for block in self.blocks if block > after.block]
+
+
+@dataclass
+class Registry:
+    """Answers with a number, and may be interrupted while it does."""
+
+    value: int = 1
+    reads: int = 0
+    meanwhile: Callable[[], None] | None = None
+
+    def get(self, _: bytes) -> int:
+        self.reads += 1
+        value, interrupt, self.meanwhile = self.value, self.meanwhile, None
+        if interrupt is not None:
+            interrupt()
+        return value
+
+
+@dataclass
+class Registries:
+    """The contracts, as far as they are read here."""
+
+    participants: Registry = field(default_factory=Registry)
+    assets: Registry = field(default_factory=Registry)
+
+
+def chain_of(contracts: Registries, index: Index) -> Any:
+    given: Any = (contracts, index, None)
+    return LiveChain(*given, confirmations=0)
+
+
+def test_a_registry_is_read_once_until_an_event_says_that_it_changed() -> None:
+    contracts, index = Registries(), Index()
+    chain = chain_of(contracts, index)
+    assert [chain.participant(ONE) for _ in range(3)] == [1, 1, 1]
+    contracts.participants.value, index.at = 2, 2
+    assert (chain.participant(ONE), contracts.participants.reads) == (1, 1)
+    index.at, index.blocks = 3, [3]
+    assert (chain.participant(ONE), contracts.participants.reads) == (2, 2)
+
+
+def test_what_was_read_before_a_change_is_not_kept_after_it() -> None:
+    """Another thread learns of the event while the answer from before it is on its way."""
+    contracts, index = Registries(), Index()
+    chain = chain_of(contracts, index)
+
+    def change() -> None:
+        contracts.participants.value = 2
+        index.at, index.blocks = 2, [2]
+        chain.asset(OTHER)
+
+    contracts.participants.meanwhile = change
+    assert chain.participant(ONE) == 1
+    assert chain.participant(ONE) == 2
+
+
+def test_what_was_read_before_lost_blocks_is_not_kept_after_them() -> None:
+    contracts, index = Registries(), Index()
+    chain = chain_of(contracts, index)
+    contracts.participants.meanwhile = lambda: (setattr(contracts.participants, "value", 2), chain.forget())[
+        1
+    ]
+    assert chain.participant(ONE) == 1
+    assert chain.participant(ONE) == 2
