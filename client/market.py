@@ -31,7 +31,7 @@ from client.types import (
     RequestView,
     Transaction,
 )
-from ledger.encoding import parse_hex
+from ledger.encoding import parse_hex, parse_json
 from ledger.errors import MalformedValue
 from ledger.http_auth import SignedAuth
 from ledger.signing import Signer
@@ -165,8 +165,8 @@ class Market:
     ) -> Any:
         response = self._send(method, target, body=body, idempotency_key=idempotency_key)
         try:
-            return response.json()
-        except (ValueError, RecursionError) as err:
+            return parse_json(response.content)
+        except MalformedValue as err:
             raise ExchangeReplyInvalid(f"{method} {target}", "expected JSON") from err
 
     def _send(
@@ -236,8 +236,8 @@ def _problem(response: httpx.Response) -> ExchangeProblem:
     """Read a problem document; anything else with an error status becomes a problem without details."""
     status = response.status_code
     try:
-        given = response.json()
-    except (ValueError, RecursionError):
+        given = parse_json(response.content)
+    except MalformedValue:
         given = {}
     problem = given if isinstance(given, dict) else {}
     violations = problem.get("violations")

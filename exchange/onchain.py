@@ -89,10 +89,17 @@ class OnChain:
         head, events = self.head(), tuple[Event, ...]()
         if has_new or rolled_back or (self._confirmations and head != self._looked_to):
             events = tuple(self._indexer.events(after=self._after))
+        if head != self._looked_to:
+            self._forget_ended()
         self._looked_to = head
         if events:
             self._after = events[-1].at
         return Tick(head, events, rolled_back, fault)
+
+    def _forget_ended(self) -> None:
+        """Stop counting transactions that ended, whether or not anybody still asks for them."""
+        for key in tuple(self._waiting):
+            self.outcome(key)
 
     def head(self) -> int:
         """Return the newest indexed block that counts."""

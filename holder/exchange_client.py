@@ -16,7 +16,7 @@ from urllib.parse import quote
 import httpx
 
 from holder.errors import ExchangeMalformed, ExchangeMissing, ExchangeProblem, ExchangeUnreachable
-from ledger.encoding import parse_hex
+from ledger.encoding import parse_hex, parse_json
 from ledger.errors import MalformedValue
 from ledger.http_auth import SignedAuth
 from ledger.signing import Signer
@@ -221,8 +221,8 @@ def _is_passing(error: Exception) -> bool:
 
 def _read_json(response: httpx.Response) -> dict[str, Any]:
     try:
-        given = response.json()
-    except (ValueError, RecursionError) as err:
+        given = parse_json(response.content)
+    except MalformedValue as err:
         raise ExchangeMalformed("expected JSON") from err
     if not isinstance(given, dict):
         raise ExchangeMalformed("expected a JSON object")
@@ -231,8 +231,8 @@ def _read_json(response: httpx.Response) -> dict[str, Any]:
 
 def _problem(response: httpx.Response) -> ExchangeProblem:
     try:
-        given = response.json()
-    except (ValueError, RecursionError):
+        given = parse_json(response.content)
+    except MalformedValue:
         given = {}
     problem = given if isinstance(given, dict) else {}
     kind = ExchangeMissing if response.status_code == _NOT_FOUND else ExchangeProblem

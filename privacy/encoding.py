@@ -12,7 +12,7 @@ from privacy.errors import NotCanonical, WordInvalid
 WORD_BYTES = 32
 ADDRESS_BYTES = 20
 TAG_PREFIX = b"shuyao/v1/"
-JSON_DEPTH_MAX = 64
+JSON_DEPTH_MAX = 256
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]')
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
+from exchange import workflow
 from exchange.chainside import Close, Open, PostAnswer, PostChunk, RefuteDemand, Release, Seal
+from exchange.driver import Driver
 from exchange.types import Stage
 from ledger.types import Answered, Digest, Sealed
 from privacy.messages import Frame, Kind, decode_frame
@@ -350,6 +353,44 @@ def test_what_holders_did_while_the_exchange_was_down_is_seen_at_the_next_start(
     world.market = world.make_market()
     world.market.start()
     world.await_stage(signed.id, Stage.SHARING)
+
+
+def test_the_workflow_of_an_older_version_is_replaced_at_the_next_start(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as older:
+        older.setattr(workflow, "APPLICATION_VERSION", "0")
+        world.market.start()
+        signed = world.submit(world.buyer())
+        world.await_stage(signed.id, Stage.OPEN)
+        world.market.stop()
+    world.market = world.make_market()
+    world.market.start()
+    try:
+        for holder in world.holders:
+            holder.approve(signed.id)
+        world.await_stage(signed.id, Stage.SHARING)
+        assert world.market.store.request(signed.id).runs == 1
+    finally:
+        world.market.stop()
+
+
+def test_a_workflow_that_ended_in_an_error_is_started_anew(
+    running: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = threading.Event()
+
+    def fail(*_: object) -> Stage:
+        failed.set()
+        raise RuntimeError("an error that nobody foresaw")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Driver, "leave", fail)
+        signed = running.submit(running.buyer())
+        assert failed.wait(10)
+    while running.market.store.request(signed.id).runs == 0:
+        running.market.workflows.sweep()  # nothing is started while the failed one is not yet recorded
+    running.await_stage(signed.id, Stage.OPEN)
 
 
 @pytest.mark.postgres

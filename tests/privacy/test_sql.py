@@ -439,9 +439,9 @@ def test_parentheses_and_not_nest_thirty_two_deep_and_no_deeper() -> None:
     assert "depth" in [rule for rule, _, _ in rules_of(where("age = " + "- " * 60 + "1"))]
 
 
-def test_connectives_nest_as_deep_as_a_plans_json_may() -> None:
+def test_connectives_nest_as_deep_as_a_text_may() -> None:
     condition = "age = 1"
-    for number in range(28):
+    for number in range(32):
         condition = f"age = 2 {('AND', 'OR')[number % 2]} ({condition})"
     assert parse(where(condition)).filter is not None
     assert "depth" in [rule for rule, _, _ in rules_of(where(f"age = 3 AND ({condition})"))]
