@@ -20,6 +20,7 @@ from ledger.errors import CallReverted, ChainError, ChainRefused, ChainUnreachab
 RpcCall = tuple[str, list[Any]]  # method, parameters
 _ANSWER_MAX: Final = 1 << 28
 _EXECUTION: Final = ("eth_call", "eth_estimateGas")
+_MOVED: Final = "BlockOutOfRange"  # anvil's, when a block is mined between its choice of the newest one and the look at it
 
 
 class JsonRpc:
@@ -57,7 +58,7 @@ class JsonRpc:
             self._idle.pop().close()
 
     def request(self, method: str, *params: Any) -> Any:
-        """Make one call and return its result.
+        """Make one call and return its result; once more if the node mined a block meanwhile.
 
         Raises:
             ChainUnreachable: no usable answer.
@@ -65,12 +66,14 @@ class JsonRpc:
             ChainRefused: the node reports any other error.
         """
         result = _result(method, self._post(self._entry(method, list(params))))
+        if _has_moved(result):
+            result = _result(method, self._post(self._entry(method, list(params))))
         if isinstance(result, ChainError):
             raise result
         return result
 
     def batch(self, calls: Sequence[RpcCall]) -> list[Any]:
-        """Make several calls in one round trip.
+        """Make several calls in one round trip; once more those between which the node mined a block.
 
         Returns:
             For each call, in order, its result or the ChainError that it met.
@@ -78,6 +81,13 @@ class JsonRpc:
         Raises:
             ChainUnreachable: no usable answer to the whole.
         """
+        results = self._batch(calls)
+        moved = [place for place, result in enumerate(results) if _has_moved(result)]
+        for place, result in zip(moved, self._batch([calls[place] for place in moved]), strict=True):
+            results[place] = result
+        return results
+
+    def _batch(self, calls: Sequence[RpcCall]) -> list[Any]:
         if not calls:
             return []
         body = [self._entry(method, params) for method, params in calls]
@@ -147,6 +157,10 @@ def _result(method: str, answer: Any) -> Any:
     if code == 3 or (method in _EXECUTION and "revert" in message.lower()):
         return CallReverted(_revert_data(fields.get("data")), message)
     return ChainRefused(method, code if isinstance(code, int) else 0, message)
+
+
+def _has_moved(result: Any) -> bool:
+    return isinstance(result, ChainRefused) and _MOVED in result.reason
 
 
 def _revert_data(data: Any) -> bytes:

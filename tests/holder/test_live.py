@@ -267,7 +267,7 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
     if not ANVIL.exists():
         pytest.skip("anvil is not installed: run ./shuyao once")
     port = free_port()
-    command = [str(ANVIL), "--port", str(port), "--prune-history", "--silent", "--block-time", "0.2"]
+    command = [str(ANVIL), "--port", str(port), "--prune-history", "16", "--silent", "--block-time", "0.2"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         chain = Chain(f"http://127.0.0.1:{port}")

@@ -84,7 +84,7 @@ class Anvil:
 
     def start(self) -> None:
         self.port = self.port or free_port()
-        command = [str(ANVIL), "--port", str(self.port), "--prune-history", "--silent", *self.arguments]
+        command = [str(ANVIL), "--port", str(self.port), "--prune-history", "16", "--silent", *self.arguments]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 20
         while True:

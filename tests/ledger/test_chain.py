@@ -20,6 +20,7 @@ from ledger.errors import (
     ChainUnreachable,
     DeploymentFailed,
 )
+from ledger.rpc import JsonRpc
 from ledger.signing import Signer
 from ledger.transaction import Fees, sign_transaction
 from ledger.types import Address
@@ -129,6 +130,37 @@ def test_errors_of_the_node_are_told_apart(
 def test_connection_that_the_node_closed_is_opened_again(serve: Callable[..., str]) -> None:
     chain = Chain(serve(b'{"jsonrpc":"2.0","id":1,"result":"0x5"}', keep=False))
     assert [chain.block_number() for _ in range(3)] == [5, 5, 5]
+
+
+class MovingNode(JsonRpc):
+    """A node that mines a block in the middle of the first look at the newest one."""
+
+    def __init__(self, refusals: int) -> None:
+        super().__init__("http://127.0.0.1:9")
+        self.refusals, self.posts = refusals, 0
+
+    def _post(self, body: Any) -> Any:
+        self.posts += 1
+        entries = body if isinstance(body, list) else [body]
+        answers = [self._answer(entry) for entry in entries]
+        return answers if isinstance(body, list) else answers[0]
+
+    def _answer(self, entry: dict[str, Any]) -> dict[str, Any]:
+        if entry["method"] == "eth_call" and self.refusals:
+            self.refusals -= 1
+            message = "BlockOutOfRangeError: block height is 29 but requested was 28"
+            return {"id": entry["id"], "error": {"code": -32602, "message": message}}
+        return {"id": entry["id"], "result": entry["params"][0]}
+
+
+def test_a_call_at_the_newest_block_is_made_again_when_a_block_came_between() -> None:
+    node = MovingNode(1)
+    assert (node.request("eth_call", "0x1"), node.posts) == ("0x1", 2)
+    node = MovingNode(1)
+    calls = [("eth_chainId", ["0x7"]), ("eth_call", ["0x1"]), ("eth_call", ["0x2"])]
+    assert (node.batch(calls), node.posts) == (["0x7", "0x1", "0x2"], 2)
+    with pytest.raises(ChainRefused):
+        MovingNode(2).request("eth_call", "0x1")
 
 
 @pytest.mark.parametrize("url", ["", "ftp://x", "http://", "127.0.0.1:8545", "http://x:port"])
