@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from holder.engine import Engine
@@ -39,6 +40,17 @@ if TYPE_CHECKING:
 
 
 WARM_S: Final = 60.0
+
+
+def warm_up(settings: HolderSettings) -> None:
+    """Import what the first request would otherwise import while the buyer waits: engine, its dialect, samplers."""
+    modules = ["holder.sums", "privacy.noise", "opendp.measurements"]
+    if any(isinstance(asset.source, FileSource) for asset in settings.assets):
+        modules += ["holder.duckdb_engine", "duckdb"]
+    if any(not isinstance(asset.source, FileSource) for asset in settings.assets):
+        modules.append("holder.sqlalchemy_engine")
+    for module in modules:
+        import_module(module)
 
 
 class DataRoom:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlglot import exp
+from sqlglot.dialects.duckdb import DuckDB as _WholeDialect  # noqa: F401 - see below
 
 from holder.engine import SourceType
 from holder.errors import EngineFailed, SourceUnreadable
@@ -22,6 +23,9 @@ from holder.settings import EngineSettings, FileSource
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
     from pandas import DataFrame
+
+# sqlglot registers a dialect before its module is complete: a second thread that asks for it by name meanwhile writes SQL
+# in half a dialect. The import above waits until it is whole.
 
 RELATION: Final = "shuyao_data"
 _TYPES: Final = {

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from holder.data import warm_up
 from holder.errors import ExchangeError, SourceError, StoreError
 from holder.machine import Machine
 from holder.parts import NodeLock, Parts
@@ -138,6 +139,7 @@ class Node:
         """Loop until stopped."""
         self._require_memory()
         pool = ThreadPoolExecutor(self._parts.settings.workers, thread_name_prefix="request")
+        warm_up(self._parts.settings)
         log.info("node started", holder=self._parts.keys.signer.address.hex())
         try:
             while not self._stop.is_set():

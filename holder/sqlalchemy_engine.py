@@ -16,6 +16,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.types import TypeEngine
 from sqlglot import exp
+from sqlglot.dialects.postgres import Postgres as _WholeDialect  # noqa: F401 - see holder.duckdb_engine
 
 from holder.engine import SourceType
 from holder.errors import EngineFailed, SourceUnreadable
