@@ -169,7 +169,6 @@ def make_plan(
         PlanRejected: with every violation.
     """
     from privacy.planning import build_plan  # sqlglot takes time to import: not before the first quote
-
     from privacy.sql import parse_query
 
     if purpose is None and len(policy.purposes) != 1:
