@@ -60,6 +60,7 @@ def run(
         ChainMismatch: the RPC node serves another chain or deployment.
     """
     configure_logs()
+    warm_up(settings)
     with NodeLock(settings.home), Parts(settings, keys, frames=frames) as parts:
         Node(parts, stop_event).run(on_ready)
 
@@ -139,7 +140,6 @@ class Node:
         """Loop until stopped."""
         self._require_memory()
         pool = ThreadPoolExecutor(self._parts.settings.workers, thread_name_prefix="request")
-        warm_up(self._parts.settings)
         log.info("node started", holder=self._parts.keys.signer.address.hex())
         try:
             while not self._stop.is_set():
