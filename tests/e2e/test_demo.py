@@ -18,6 +18,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("SHUYAO_SHARED") or ROOT.parent / "shared")
 
+# Each cell is within its error with probability 0.95 or a little more. Of a hundred independent cells fewer than 95 are
+# in a good part of all draws; fewer than 85 in about one of ten thousand, and of 136 in about one of a million.
+LEAST_SHARE = 0.85
+
 pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("e2e")]
 
 
@@ -73,7 +77,7 @@ def test_demo_rows_are_in_one_order_and_typed(report: dict[str, Any]) -> None:
 
 
 def test_demo_answer_is_the_plain_one_within_its_error(report: dict[str, Any]) -> None:
-    assert share_within(report) >= 0.9  # of about a hundred cells; 0.95 is expected of each
+    assert share_within(report) >= LEAST_SHARE
 
 
 def share_within(report: dict[str, Any]) -> float:
@@ -204,7 +208,7 @@ def test_demo_on_the_census_table_agrees_with_pandas(tmp_path: Path) -> None:
                 cells += 1
                 within += plain is not None and abs(value - plain) <= error
     assert cells > 120
-    assert within / cells >= 0.95
+    assert within / cells >= LEAST_SHARE
 
 
 def test_chinese_names_everywhere_and_postgresql_underneath(tmp_path: Path, postgres_server: str) -> None:
