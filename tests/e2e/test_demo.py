@@ -18,10 +18,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("SHUYAO_SHARED") or ROOT.parent / "shared")
 
-# Each cell is within its error with probability 0.95 or a little more. Of a hundred independent cells fewer than 95 are
-# in a good part of all draws; fewer than 85 in about one of ten thousand, and of 136 in about one of a million.
-LEAST_SHARE = 0.85
-
 pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("e2e")]
 
 
@@ -77,7 +73,7 @@ def test_demo_rows_are_in_one_order_and_typed(report: dict[str, Any]) -> None:
 
 
 def test_demo_answer_is_the_plain_one_within_its_error(report: dict[str, Any]) -> None:
-    assert share_within(report) >= LEAST_SHARE
+    assert share_within(report) >= 0.9  # of about a hundred cells; 0.95 is expected of each
 
 
 def share_within(report: dict[str, Any]) -> float:
@@ -188,27 +184,57 @@ def test_down_stops_everything(home: Path, report: dict[str, Any]) -> None:
     assert shuyao(home, "verify", report["receipt"], "--rpc", report["rpc"]).returncode == 3
 
 
+CENSUS_GROUPS = [
+    ("education", "sex"),
+    ("education", "occupation"),
+    ("occupation", "relationship", "sex"),
+    ("native_country", "race"),
+]
+
+
+def census_sql(groups: tuple[str, ...]) -> str:
+    names = ", ".join(groups)
+    return f"SELECT {names}, COUNT(*) AS n, SUM(hours_per_week) AS hours, AVG(age) AS age FROM adult GROUP BY {names}"
+
+
+def census_cells(frame: pd.DataFrame, groups: tuple[str, ...], answer: dict[str, Any]) -> list[bool]:
+    """For each cell that states an error: is what pandas computes within it?"""
+    exact = frame.groupby(list(groups)).agg(
+        n=("age", "size"), hours=("hours_per_week", "sum"), age=("age", "mean")
+    )
+    plain = {key: tuple(row) for key, row in zip(exact.index, exact.itertuples(index=False), strict=True)}
+    width, found = len(groups), []
+    for row, errors in zip(answer["rows"], answer["error95"], strict=True):
+        truth = plain.get(tuple(row[:width]), (0, 0, None))
+        for value, error, wanted in zip(row[width:], errors[width:], truth, strict=True):
+            if error is not None:
+                found.append(wanted is not None and abs(value - wanted) <= error)
+    return found
+
+
 def test_demo_on_the_census_table_agrees_with_pandas(tmp_path: Path) -> None:
     data = SHARED / "data" / "adult.data"
     if not data.is_file():
         pytest.skip(f"the UCI Adult table is not at {data}")
-    sql = (
-        "SELECT education, sex, COUNT(*) AS n, SUM(hours_per_week) AS hours, AVG(age) AS age "
-        "FROM adult GROUP BY education, sex"
-    )
     policy = ROOT / "examples" / "adult" / "policy.yaml"
-    report = demo(tmp_path, "--data", str(data), "--policy", str(policy), "--query", sql)
-    frame = pd.read_csv(data, skipinitialspace=True)
-    within = cells = 0
-    for row, errors in zip(report["answer"]["rows"], report["answer"]["error95"], strict=True):
-        group = frame[(frame["education"] == row[0]) & (frame["sex"] == row[1])]
-        exact = [len(group), group["hours-per-week"].sum(), group["age"].mean() if len(group) else None]
-        for value, error, plain in zip(row[2:], errors[2:], exact, strict=True):
-            if error is not None:
-                cells += 1
-                within += plain is not None and abs(value - plain) <= error
-    assert cells > 120
-    assert within / cells >= LEAST_SHARE
+    frame = pd.read_csv(data, skipinitialspace=True, na_values=[], keep_default_na=False)
+    frame.columns = [name.replace("-", "_") for name in frame.columns]
+    for name in {column for groups in CENSUS_GROUPS for column in groups}:
+        frame[name] = frame[name].replace("?", "other")
+    first = ["--data", str(data), "--policy", str(policy), "--query", census_sql(CENSUS_GROUPS[0]), "--keep"]
+    try:
+        cells = census_cells(frame, CENSUS_GROUPS[0], demo(tmp_path, *first)["answer"])
+        for groups in CENSUS_GROUPS[1:]:
+            done = shuyao(
+                tmp_path, "buyer", "ask", "adult", census_sql(groups), "--purpose", "research", "--json"
+            )
+            assert done.returncode == 0, done.stderr[-2000:]
+            cells += census_cells(frame, groups, json.loads(done.stdout)["answer"])
+    finally:
+        shuyao(tmp_path, "down")
+    # Pooled over four answers: with a hundred cells alone a right answer would fall below 0.95 now and then.
+    assert len(cells) > 1500
+    assert sum(cells) / len(cells) >= 0.95, (sum(cells), len(cells))
 
 
 def test_chinese_names_everywhere_and_postgresql_underneath(tmp_path: Path, postgres_server: str) -> None:
