@@ -40,7 +40,7 @@ SQL = (
 )
 
 
-def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """SplitMix64's output function (Steele, Lea, Flood 2014)."""
     mixed = values * np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -57,9 +57,9 @@ def write(path: Path, rows: int) -> None:
 
 def _chunk(start: int, count: int, rows: int) -> pa.Table:
     reading = np.arange(start, start + count, dtype=np.uint64)
-    customer = _mix(reading + np.uint64(1)) % np.uint64(max(1, rows // ROWS_PER_UNIT))
-    town = (_mix(customer) % np.uint64(len(TOWNS))).astype(np.int32)
-    kwh = (_mix(reading + np.uint64(1 << 40)) >> np.uint64(40)).astype(np.float64) / 200
+    customer = mix(reading + np.uint64(1)) % np.uint64(max(1, rows // ROWS_PER_UNIT))
+    town = (mix(customer) % np.uint64(len(TOWNS))).astype(np.int32)
+    kwh = (mix(reading + np.uint64(1 << 40)) >> np.uint64(40)).astype(np.float64) / 200
     return pa.table(
         {
             "customer": pa.array([f"C{number:08d}" for number in customer.tolist()]),

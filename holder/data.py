@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from holder.engine import Engine
@@ -40,17 +39,6 @@ if TYPE_CHECKING:
 
 
 WARM_S: Final = 60.0
-
-
-def warm_up(settings: HolderSettings) -> None:
-    """Import what the first request would otherwise import while the buyer waits: engine, its dialect, samplers."""
-    modules = ["holder.sums", "privacy.noise", "opendp.measurements"]
-    if any(isinstance(asset.source, FileSource) for asset in settings.assets):
-        modules += ["holder.duckdb_engine", "duckdb"]
-    if any(not isinstance(asset.source, FileSource) for asset in settings.assets):
-        modules.append("holder.sqlalchemy_engine")
-    for module in modules:
-        import_module(module)
 
 
 class DataRoom:
@@ -135,6 +123,28 @@ class DataRoom:
             self._give_back(asset, engine)
             self._require_unchanged(asset, stored.fingerprint)
         return cells
+
+    def probe(self) -> None:
+        """Open the first asset that is a file, compare the engine's numbers, and leave it open for a request.
+
+        Raises:
+            EngineDisagrees: the engine computes other numbers than every other.
+            SourceUnreadable: the file cannot be read.
+        """
+        for asset in self._settings.assets:
+            if isinstance(asset.source, FileSource) and asset.name not in self._frames:
+                break
+        else:
+            return
+        with self._turn:
+            self._cool()
+            engine = self._open(asset)
+            try:
+                require_same_numbers(engine)
+            except BaseException:
+                engine.close()
+                raise
+            self._give_back(asset, engine)
 
     def rest(self, now_s: float) -> None:
         """Close what was not used for a minute, so that its memory is given back.

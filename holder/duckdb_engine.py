@@ -1,7 +1,7 @@
 """DuckDB over CSV and Parquet files, or over a pandas frame: the holder's engine without a database.
 
 Each piece of work opens its own in-memory connection with a memory limit and a directory to spill to, so that a holder
-stays small on tables that do not fit. DuckDB is imported when the first connection opens, not when the node starts.
+stays small on tables that do not fit. DuckDB is imported when the first connection opens, not with this module.
 
 Source: https://duckdb.org/docs/stable/configuration/overview
 """

@@ -7,7 +7,6 @@ what was decided once (secrets, noise, the one share of each peer) is read back,
 
 from __future__ import annotations
 
-import hmac
 import secrets as system_secrets
 import time
 from collections.abc import Callable
@@ -27,7 +26,6 @@ from holder.checks import (
 )
 from holder.data import DataRoom
 from holder.errors import (
-    CommitmentChanged,
     DeadlineTooNear,
     DeniedByHolder,
     ExchangeError,
@@ -40,10 +38,12 @@ from holder.errors import (
     TransactionReverted,
 )
 from holder.exchange_client import Exchange
+from holder.history import OwnHistory
 from holder.mail import Mail
+from holder.session_secrets import SECRET_NAME, SessionSecrets
 from holder.store import HolderStore
 from holder.types import ENDED, Decision, Hold, OutMessage, Stage, StoredRequest
-from ledger.contracts import Contracts, SessionKeys
+from ledger.contracts import Contracts
 from ledger.errors import ContractReverted
 from ledger.signing import Signer
 from ledger.types import Call, Deployment, Digest, Opened
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from privacy.generators import GeneratorCache
-    from privacy.sealed_sum import HolderSecrets, ReceivedShares
+    from privacy.sealed_sum import ReceivedShares
 
 AGAIN: Final = 0.0  # what a step returns when there may be more to do at once
 RETRY_S: Final = 0.3
@@ -107,7 +107,8 @@ class Machine:
         self._manual, self._ack_timeout_s = manual, ack_timeout_s
         self._rand, self._now_s = rand, now_s
         self._sums: dict[Digest, NDArray[np.int64]] = {}
-        self._known: dict[Digest, tuple[bool, ...]] = {}
+        self._secrets = SessionSecrets(store)
+        self._history = OwnHistory(store, self._secrets, signer.address)
         self._steps = {
             Stage.SEEN: self._seen,
             Stage.PENDING_HUMAN: self._pending,
@@ -133,7 +134,7 @@ class Machine:
 
     def reopen(self, first_lost: int) -> tuple[Digest, ...]:
         """Take back what followed from blocks that the chain lost; the requests are live again."""
-        self._known.clear()
+        self._history.forget_all()
         return self._store.reopen(first_lost)
 
     def step(self, request_id: Digest) -> float | None:
@@ -153,7 +154,7 @@ class Machine:
             try:
                 if self._settle(stored, view) or stored.stage in ENDED:
                     continue
-                self._require_own_history(stored, view)
+                self._history.require(stored, view)
                 if self._repeat(stored, view):
                     return None
                 wait = self._steps[stored.stage](stored, view)
@@ -194,47 +195,6 @@ class Machine:
             self._store.refuse(request_id, DeadlineTooNear.__name__, late)
             return True
         return False
-
-    def _require_own_history(self, stored: StoredRequest, view: RequestView) -> None:
-        """Compare what the chain shows of us with what we remember having sent.
-
-        Raises:
-            RestoredBackup: the chain knows more of us than this store.
-            CommitmentChanged: the chain shows other hashes of ours than we sent.
-        """
-        request_id, me = stored.request_id, self._signer.address
-        approved, shared = view.approved.get(me), view.shared.get(me)
-        contributed, posted = view.contributed.get(me), me in view.posted
-        seen = (approved is not None, shared is not None, contributed is not None, posted)
-        if self._known.get(request_id) == seen:
-            return
-        if approved is not None and not self._has_secrets(stored, approved.keys):
-            raise RestoredBackup("the chain shows an approval of ours that this store does not know")
-        if shared is not None:
-            self._require_sent(request_id, Kind.BUNDLE, shared.bundle_hash)
-        if contributed is not None:
-            self._require_sent(request_id, Kind.MASKED_INPUT, contributed.input_hash)
-            if contributed.commitment != self._store.secret(request_id, "commitment"):
-                raise CommitmentChanged("the chain shows another commitment of ours than the one stored")
-        if posted and self._store.message(request_id, Kind.UNMASK) is None:
-            raise RestoredBackup("the chain shows an unmask message of ours that this store does not know")
-        self._known[request_id] = seen
-
-    def _has_secrets(self, stored: StoredRequest, keys: SessionKeys) -> bool:
-        if stored.stage in (Stage.SEEN, Stage.PENDING_HUMAN):
-            return False
-        return self._session_keys(stored.request_id) == keys
-
-    def _require_sent(self, request_id: Digest, kind: Kind, shown: bytes) -> None:
-        message = self._store.message(request_id, kind)
-        if message is None:
-            raise RestoredBackup(
-                f"the chain shows a {kind.name.lower()} of ours that this store does not know"
-            )
-        if not hmac.compare_digest(message.message_hash, shown):
-            raise CommitmentChanged(
-                f"the chain shows another {kind.name.lower()} of ours than the one stored"
-            )
 
     # --- what the chain lost ------------------------------------------------------------------------------
 
@@ -305,7 +265,7 @@ class Machine:
         return checked.policy
 
     def _send_approval(self, stored: StoredRequest, view: RequestView) -> None:
-        request, keys = view.opened.request, self._session_keys(stored.request_id)
+        request, keys = view.opened.request, self._secrets.public_keys(stored.request_id)
         call = self._contracts.ledger.approve(request, stored.asset_id or Digest(bytes(32)), keys)
         self._transact("approve", stored, call, deadline=request.approve_by)
 
@@ -313,7 +273,7 @@ class Machine:
         from privacy.sealed_sum import HolderSecrets
 
         drawn = HolderSecrets.generate(self._rand)
-        self._store.approve(stored.request_id, {"session": drawn.to_bytes()})
+        self._store.approve(stored.request_id, {SECRET_NAME: drawn.to_bytes()})
 
     # --- APPROVED: reserve on the chain, then read the data, draw the noise, share --------------------------
 
@@ -345,7 +305,7 @@ class Machine:
         from privacy.noise import draw_noise_share
         from privacy.sealed_sum import commit, make_bundle
 
-        mine = self._secrets(stored.request_id)
+        mine = self._secrets.of(stored.request_id)
         me = session.index_of(self._signer.address)
         cells = sums + draw_noise_share(plan, session.params)
         try:
@@ -390,7 +350,7 @@ class Machine:
             view,
             session,
             me=session.index_of(self._signer.address),
-            mine=self._secrets(stored.request_id),
+            mine=self._secrets.of(stored.request_id),
             bundle_hash=bundle.message_hash,
             commitment=self._store.secret(stored.request_id, "commitment"),
         )
@@ -401,7 +361,7 @@ class Machine:
     ) -> float | None:
         from privacy.sealed_sum import mask_input, open_bundles
 
-        mine, me = self._secrets(stored.request_id), session.index_of(self._signer.address)
+        mine, me = self._secrets.of(stored.request_id), session.index_of(self._signer.address)
         bundles = self._mail.bundles(view, session, sharers - {me})
         if bundles is None:
             return RETRY_S
@@ -454,7 +414,7 @@ class Machine:
             self._contracts,
             view,
             session,
-            mine=self._secrets(stored.request_id),
+            mine=self._secrets.of(stored.request_id),
             bundle_hash=self._mail.stored(stored.request_id, Kind.BUNDLE).message_hash,
             frame=decode_frame(message.frame),
             commitment=self._store.secret(stored.request_id, "commitment"),
@@ -579,15 +539,6 @@ class Machine:
         if self._chain.head() >= deadline:
             raise DeadlineTooNear(f"{step}: due in block {deadline}, the chain is at {self._chain.head()}")
 
-    def _secrets(self, request_id: Digest) -> HolderSecrets:
-        from privacy.sealed_sum import HolderSecrets
-
-        return HolderSecrets.from_bytes(self._store.secret(request_id, "session"))
-
-    def _session_keys(self, request_id: Digest) -> SessionKeys:
-        public = self._secrets(request_id).public_keys()
-        return SessionKeys(public.mask_key, public.share_key, public.e_x, public.e_parity)
-
     def _refuse(self, stored: StoredRequest, refusal: Refusal) -> None:
         self._store.refuse(stored.request_id, refusal.reason, str(refusal))
         request = stored.request_id.hex()
@@ -595,4 +546,5 @@ class Machine:
 
     def _forget(self, request_id: Digest) -> None:
         self._sums.pop(request_id, None)
-        self._known.pop(request_id, None)
+        self._history.forget(request_id)
+        self._secrets.forget(request_id)

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from holder.data import warm_up
 from holder.errors import ExchangeError, SourceError, StoreError
 from holder.machine import Machine
 from holder.parts import NodeLock, Parts
 from holder.settings import HolderSettings
+from holder.warming import import_modules, prepare
 from ledger.errors import ChainMismatch, LedgerError
 from ledger.keystore import Keys
 from ledger.types import Digest, EventRef
@@ -58,11 +58,14 @@ def run(
         StoreInUse: another node runs on this home.
         StoreVersionUnknown, StoreError, DatabaseError: the store cannot be used.
         ChainMismatch: the RPC node serves another chain or deployment.
+        EngineDisagrees: the data engine computes other numbers than every other.
     """
     configure_logs()
-    warm_up(settings)
+    import_modules(settings)
     with NodeLock(settings.home), Parts(settings, keys, frames=frames) as parts:
-        Node(parts, stop_event).run(on_ready)
+        generators = GeneratorCache(settings.cache)
+        prepare(parts.data, generators, settings)
+        Node(parts, stop_event, generators=generators).run(on_ready)
 
 
 def configure_logs() -> None:
@@ -104,6 +107,7 @@ class Node:
         parts: the holder's pieces.
         stop: ends the loop.
         machine: what works on requests; made from the parts if not given.
+        generators: of the commitments, loaded ahead or not.
         clock: monotonic seconds.
     """
 
@@ -113,6 +117,7 @@ class Node:
         stop: threading.Event,
         *,
         machine: Machine | None = None,
+        generators: GeneratorCache | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._parts, self._stop, self._clock = parts, stop, clock
@@ -124,7 +129,7 @@ class Node:
             data=parts.data,
             signer=parts.keys.signer,
             contracts=parts.contracts,
-            generators=GeneratorCache(settings.cache),
+            generators=generators or GeneratorCache(settings.cache),
             manual=settings.manual,
             ack_timeout_s=settings.ack_timeout_s,
         )

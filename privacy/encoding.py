@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import lru_cache
 from typing import Any, NoReturn, cast
 
 import rfc8785
@@ -50,8 +51,13 @@ def tagged_hash(name: str, *words: int | bytes) -> bytes:
         name: the ASCII name of the use; it fixes the number of words.
         words: integers, 32-byte strings or 20-byte addresses.
     """
-    tag = keccak(TAG_PREFIX + name.encode("ascii"))
-    return keccak(tag + b"".join(word(value) for value in words))
+    return keccak(_tag(name) + b"".join([word(value) for value in words]))
+
+
+@lru_cache(maxsize=128)
+def _tag(name: str) -> bytes:
+    """Return the hash of a name; a tree of an answer asks for the same two a thousand times."""
+    return keccak(TAG_PREFIX + name.encode("ascii"))
 
 
 def canonical_json(value: Any) -> bytes:

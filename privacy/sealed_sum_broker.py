@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from privacy.agreement import clamp, is_x25519_pair
+from privacy.agreement import clamp, is_x25519_pair, x25519_shared
 from privacy.decoding import decode_secret
 from privacy.errors import (
     BadUnmask,
@@ -141,7 +141,8 @@ def aggregate(
     for dropped, secret in masks.items():
         private = X25519PrivateKey.from_private_bytes(_mask_key_bytes(secret))
         for index in survivors:
-            key = pair_mask_key(session, private, dropped, index)
+            secret_of_pair = x25519_shared(private, session.members[index].mask_key, sender=index)
+            key = pair_mask_key(session, secret_of_pair, dropped, index)
             (total.subtract_mask if index < dropped else total.add_mask)(key)
     return Aggregate(total.payload(), tuple(rejected))
 

@@ -8,10 +8,9 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-from privacy.agreement import secp256k1_shared, x25519_shared
+from privacy.agreement import secp256k1_shared
 from privacy.curve import SignedCells, require_cells
 from privacy.encoding import keccak, tagged_hash
 from privacy.errors import BadShare, PayloadMalformed, UnmaskRefused
@@ -33,11 +32,10 @@ def make_bundle(secrets: HolderSecrets, session: Session, me: int) -> bytes:
     secrets.require_member(session, me)
     seeds = split(secrets.self_seed, secrets.coefficients(session, "deal-self", me), session.n)
     masks = split(secrets.mask_integer, secrets.coefficients(session, "deal-mask", me), session.n)
-    private = X25519PrivateKey.from_private_bytes(secrets.share_private)
     sealed = {}
     for peer, member in enumerate(session.members):
         if peer != me:
-            shared = x25519_shared(private, member.share_key, sender=peer)
+            shared = secrets.share_shared(member.share_key, sender=peer)
             plaintext = seeds[peer].to_bytes(SHARE_BYTES, "big") + masks[peer].to_bytes(SHARE_BYTES, "big")
             sealed[peer] = _box(shared, session, me, peer).encrypt(
                 _NONCE, plaintext, _associated(session, me, peer)
@@ -64,12 +62,11 @@ def open_bundles(
     """
     secrets.require_member(session, me)
     session.require_sharers({*bundles, me})
-    private = X25519PrivateKey.from_private_bytes(secrets.share_private)
     rows = {me: _own_row(secrets, session, me)}
     for sender, payload in bundles.items():
         if sender != me:
             sealed = decode_bundle(payload, sender=sender, holders=session.n)[me]
-            shared = x25519_shared(private, session.members[sender].share_key, sender=sender)
+            shared = secrets.share_shared(session.members[sender].share_key, sender=sender)
             rows[sender] = _open_row(sealed, _box(shared, session, sender, me), session, sender, me)
     return ReceivedShares(session.id, tuple(sorted(rows.items(), key=lambda item: item[0])))
 
@@ -113,10 +110,10 @@ def mask_input(
     require_cells(cells)
     vector = MaskedVector(cells.astype(np.int64).view(np.uint64), secrets.blinding)
     vector.add_mask(self_mask_key(session, me, secrets.self_seed))
-    private = X25519PrivateKey.from_private_bytes(secrets.mask_private)
     for peer in peers:
         if peer != me:
-            key = pair_mask_key(session, private, me, peer)
+            shared = secrets.mask_shared(session.members[peer].mask_key, sender=peer)
+            key = pair_mask_key(session, shared, me, peer)
             (vector.add_mask if me < peer else vector.subtract_mask)(key)
     vector.add_pad(holder_pad(session.id, me, secrets.e_private, buyer_key))
     return vector.payload()
@@ -178,7 +175,7 @@ def unmask_payload(
 
 
 def holder_pad(session: bytes, index: int, secret: bytes, other: bytes) -> bytes:
-    """Return k_iB = H("pad"; session, i, S.x, S.y) with S = secret·other on secp256k1.
+    """Return k_iB = H("pad-chacha20"; session, i, S.x, S.y) with S = secret·other on secp256k1.
 
     Args:
         session: session id.
@@ -190,7 +187,7 @@ def holder_pad(session: bytes, index: int, secret: bytes, other: bytes) -> bytes
         WeakKey: `other` is no point.
     """
     x, y = secp256k1_shared(secret, other)
-    return tagged_hash("pad", session, index, x, y)
+    return tagged_hash("pad-chacha20", session, index, x, y)
 
 
 def self_mask_key(session: Session, index: int, self_seed: int) -> bytes:
@@ -198,13 +195,8 @@ def self_mask_key(session: Session, index: int, self_seed: int) -> bytes:
     return derive_key(self_seed.to_bytes(SHARE_BYTES, "big"), session.id, "self", index, index)
 
 
-def pair_mask_key(session: Session, private: X25519PrivateKey, owner: int, peer: int) -> bytes:
-    """Return the key of the mask between two holders, from the mask key of one of them.
-
-    Raises:
-        WeakKey: the peer's public key has low order.
-    """
-    shared = x25519_shared(private, session.members[peer].mask_key, sender=peer)
+def pair_mask_key(session: Session, shared: bytes, owner: int, peer: int) -> bytes:
+    """Return the key of the mask between two holders, from the X25519 secret of their mask keys."""
     return derive_key(shared, session.id, "mask", min(owner, peer), max(owner, peer))
 
 

@@ -43,17 +43,32 @@ def lagrange_weights(indices: Sequence[int], at: int = 0) -> list[int]:
         at: the point x of interest; 0 gives the secret.
     """
     points = [index + 1 for index in indices]
-    weights = []
+    numerators, denominators = [], []
     for k, x in enumerate(points):
         numerator = denominator = 1
         for m, other in enumerate(points):
             if m != k:
                 numerator = numerator * (at - other) % FIELD_PRIME
                 denominator = denominator * (x - other) % FIELD_PRIME
-        weights.append(numerator * pow(denominator, -1, FIELD_PRIME) % FIELD_PRIME)
-    return weights
+        numerators.append(numerator)
+        denominators.append(denominator)
+    inverses = _inverses(denominators)
+    return [n * inverse % FIELD_PRIME for n, inverse in zip(numerators, inverses, strict=True)]
 
 
 def combine(weights: Sequence[int], shares: Sequence[int]) -> int:
     """Return Σ w_k·s_k mod p."""
     return sum(weight * share for weight, share in zip(weights, shares, strict=True)) % FIELD_PRIME
+
+
+def _inverses(values: Sequence[int]) -> list[int]:
+    """Return the inverses mod p of non-zero values, with one inversion (P. Montgomery, 1987, §10.3.1)."""
+    products = [1]  # of all values before each
+    for value in values:
+        products.append(products[-1] * value % FIELD_PRIME)
+    rest = pow(products.pop(), -1, FIELD_PRIME)
+    inverses = []
+    for value, before in zip(reversed(values), reversed(products), strict=True):
+        inverses.append(rest * before % FIELD_PRIME)
+        rest = rest * value % FIELD_PRIME
+    return inverses[::-1]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import struct
 from typing import Any, cast
 
 from eth_hash.auto import keccak
@@ -146,12 +147,42 @@ def masked(receipt: dict[str, Any], cells: list[int], lane: int) -> tuple[list[i
     result = list(cells)
     for survivor in receipt["survivors"]:
         key = bytes.fromhex(survivor["pad"][2:])
-        for j in range(len(cells)):
-            block = keccak(key + word(j // 4))
-            result[j] += int.from_bytes(block[8 * (j % 4) : 8 * (j % 4) + 8], "big")
-        wide = keccak(key + word(1 << 64)) + keccak(key + word((1 << 64) + 1))
-        lane += int.from_bytes(wide, "big") % curve.curve_order
+        for first in range(0, len(cells), 8):
+            block = chacha20_block(key, 1 + first // 8, bytes(12))
+            for j in range(first, min(first + 8, len(cells))):
+                at = 8 * (j - first)
+                result[j] += int.from_bytes(block[at : at + 8], "little")
+        lane += int.from_bytes(chacha20_block(key, 0, bytes(12)), "little")
     return [cell % (1 << 64) for cell in result], lane % curve.curve_order
+
+
+def chacha20_block(key: bytes, counter: int, nonce: bytes) -> bytes:
+    """64 bytes of key stream, RFC 8439 §2.3."""
+    start = [*struct.unpack("<4I", b"expand 32-byte k"), *struct.unpack("<8I", key), counter]
+    start += struct.unpack("<3I", nonce)
+    state = list(start)
+
+    def quarter(*at: int) -> None:
+        a, b, c, d = (state[k] for k in at)
+        for left, right in ((16, 12), (8, 7)):
+            a = (a + b) % (1 << 32)
+            d = rotated(d ^ a, left)
+            c = (c + d) % (1 << 32)
+            b = rotated(b ^ c, right)
+        for k, value in zip(at, (a, b, c, d), strict=True):
+            state[k] = value
+
+    for _ in range(10):
+        for column in range(4):
+            quarter(column, 4 + column, 8 + column, 12 + column)
+        for column in range(4):
+            quarter(column, 4 + (column + 1) % 4, 8 + (column + 2) % 4, 12 + (column + 3) % 4)
+    return struct.pack("<16I", *((x + y) % (1 << 32) for x, y in zip(state, start, strict=True)))
+
+
+def rotated(x: int, by: int) -> int:
+    """A 32-bit word rotated to the left."""
+    return (x << by | x >> (32 - by)) % (1 << 32)
 
 
 def tree(session: bytes, cells: list[int], lane: int) -> bytes:
@@ -166,7 +197,7 @@ def tree(session: bytes, cells: list[int], lane: int) -> bytes:
         return tagged("answer-node", root(leaves[:split]), root(leaves[split:]))
 
     chunks = [cells[k : k + 256] for k in range(0, len(cells), 256)]
-    raw = [b"".join(cell.to_bytes(8, "big") for cell in chunk) for chunk in chunks]
+    raw = [b"".join(cell.to_bytes(8, "little") for cell in chunk) for chunk in chunks]
     raw[-1] += word(lane)
     leaves = [tagged("answer-leaf", session, k, keccak(chunk)) for k, chunk in enumerate(raw)]
     return tagged("answer", session, len(cells), root(leaves))

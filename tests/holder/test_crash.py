@@ -13,7 +13,8 @@ from holder.machine import Machine
 from holder.types import Hold, Stage
 from ledger.errors import ChainUnreachable
 from ledger.types import Approved, Contributed, Digest, Sealed
-from tests.holder.world import ChainOf, ExchangeOf, Member, World
+from tests.holder.model_chain import ChainOf
+from tests.holder.world import ExchangeOf, Member, World
 
 SQL = "SELECT COUNT(*), SUM(kwh) FROM 用电"
 

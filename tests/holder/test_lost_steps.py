@@ -9,7 +9,8 @@ import pytest
 from holder.types import Stage
 from ledger.types import Approved, Contributed
 from privacy.messages import Kind
-from tests.holder.world import World, revert
+from tests.holder.model_chain import revert
+from tests.holder.world import World
 
 SQL = "SELECT 城镇, COUNT(*), AVG(kwh) FROM 用电 GROUP BY 城镇"
 

@@ -14,8 +14,9 @@ from holder.types import Hold, Stage
 from ledger.types import Approved, Contributed, Digest, ParticipantStatus, Roles, Sealed, Shared
 from privacy.messages import Kind, decode_frame
 from privacy.sealed_sum import ShareType, Unmask
+from tests.holder.model_chain import DEPLOYMENT
 from tests.holder.tables import expected_cells
-from tests.holder.world import DEPLOYMENT, Member, World, signer_for
+from tests.holder.world import Member, World, signer_for
 
 SQL = "SELECT 城镇, COUNT(*), AVG(kwh) FROM 用电 GROUP BY 城镇"
 

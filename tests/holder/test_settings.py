@@ -10,7 +10,7 @@ import pytest
 
 from holder.errors import SettingsInvalid
 from holder.settings import FileSource, SqlSource, load_settings, settings_from_mapping
-from tests.holder.world import DEPLOYMENT
+from tests.holder.model_chain import DEPLOYMENT
 
 GOOD: dict[str, Any] = {
     "version": "1",

@@ -9,39 +9,51 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privacy.encoding import keccak, word
 from privacy.errors import PayloadMalformed, WordInvalid
-from privacy.prg import CURVE_ORDER, MaskedVector, derive_key, expand, pad_cells, pad_lane, reduce_mod
+from privacy.prg import CURVE_ORDER, MaskedVector, derive_key, reduce_mod
 
 ZERO_KEY = bytes(32)
-# AES-256 with a zero key of the counters 0, 1 and 2: NIST GCM test cases 13 and 14 (H, E(K, Y0), first ciphertext)
-NIST_BLOCKS = (
-    "dc95c078a2408989ad48a21492842087",
-    "530f8afbc74536b9a963b4f1c4cb738b",
-    "cea7403d4d606b6e074ec5d3baf39d18",
-)
+# AES-256 with a zero key of counter 2: the first ciphertext of NIST GCM test case 14
+NIST_BLOCK = "cea7403d4d606b6e074ec5d3baf39d18"
+# AES-256-CTR with a zero key, counters 2, 3, … across each power of 256 that 2^17 cells reach
+COUNTERS_SEEN = 4 + (1 << 16)
 
 
 def aes_stream(key: bytes, blocks: int) -> bytes:
-    encryptor = Cipher(algorithms.AES(key), modes.ECB()).encryptor()
-    return b"".join(encryptor.update(counter.to_bytes(16, "big")) for counter in range(blocks))
+    counters = b"".join(counter.to_bytes(16, "big") for counter in range(2, 2 + blocks))
+    return Cipher(algorithms.AES(key), modes.ECB()).encryptor().update(counters)
 
 
-def test_the_stream_is_aes_256_in_counter_mode_from_zero() -> None:
+def chacha20_stream(key: bytes, length: int) -> bytes:
+    return Cipher(algorithms.ChaCha20(key, bytes(16)), None).encryptor().update(bytes(length))
+
+
+def mask_of(key: bytes, cells: int) -> MaskedVector:
+    vector = MaskedVector.zero(cells)
+    vector.add_mask(key)
+    return vector
+
+
+def pad_of(key: bytes, cells: int) -> MaskedVector:
+    vector = MaskedVector.zero(cells)
+    vector.add_pad(key)
+    return vector
+
+
+def test_the_mask_is_aes_256_in_counter_mode_from_two() -> None:
     stream = aes_stream(ZERO_KEY, 8)
-    assert stream[:48].hex() == "".join(NIST_BLOCKS)
-    mask = expand(ZERO_KEY, 8)
-    assert mask.lane == int.from_bytes(stream[:64], "big") % CURVE_ORDER
+    assert stream[:16].hex() == NIST_BLOCK
+    mask = mask_of(ZERO_KEY, 8)
+    assert mask.lane == int.from_bytes(stream[:64], "little") % CURVE_ORDER
     assert mask.cells.tolist() == [int.from_bytes(stream[k : k + 8], "little") for k in range(64, 128, 8)]
 
 
-@pytest.mark.parametrize("cells", [1, 16383, 16384, 16385, 40000])
-def test_masks_do_not_depend_on_the_piece_size(cells: int) -> None:
-    stream = aes_stream(ZERO_KEY, 4 + (cells + 1) // 2)[64 : 64 + 8 * cells]
-    assert (
-        expand(ZERO_KEY, cells).cells.tobytes()
-        == np.frombuffer(stream, dtype="<u8").astype(np.uint64).tobytes()
-    )
+@pytest.mark.parametrize("cells", [1, 2, 3, 40_001, 1 << 17])
+def test_masks_and_pads_of_every_length_are_prefixes_of_one_stream(cells: int) -> None:
+    mask, pad = aes_stream(ZERO_KEY, COUNTERS_SEEN), chacha20_stream(ZERO_KEY, 64 + (8 << 17))
+    for vector, stream in ((mask_of(ZERO_KEY, cells), mask), (pad_of(ZERO_KEY, cells), pad)):
+        assert vector.cells.astype("<u8").tobytes() == stream[64 : 64 + 8 * cells]
+        assert vector.lane == int.from_bytes(stream[:64], "little") % CURVE_ORDER
 
 
 def test_key_derivation_is_hkdf_with_the_documented_info() -> None:
@@ -64,20 +76,24 @@ def test_hkdf_matches_rfc_5869() -> None:
 
 @settings(deadline=None)
 @given(st.binary(min_size=32, max_size=32), st.integers(1, 23))
-def test_the_buyers_pad_is_keccak_in_counter_mode(key: bytes, cells: int) -> None:
-    stream = b"".join(keccak(key + word(t)) for t in range(6))
-    expected = [int.from_bytes(stream[8 * j : 8 * j + 8], "big") for j in range(cells)]
-    assert pad_cells(key, 0, cells).tolist() == expected
-    lane = keccak(key + word(1 << 64)) + keccak(key + word((1 << 64) + 1))
-    assert pad_lane(key) == int.from_bytes(lane, "big") % CURVE_ORDER
+def test_the_buyers_pad_is_chacha20_the_first_block_for_the_lane(key: bytes, cells: int) -> None:
+    stream = chacha20_stream(key, 64 + 8 * cells)
+    pad = pad_of(key, cells)
+    assert pad.cells.tolist() == [
+        int.from_bytes(stream[k : k + 8], "little") for k in range(64, 64 + 8 * cells, 8)
+    ]
+    assert pad.lane == int.from_bytes(stream[:64], "little") % CURVE_ORDER
 
 
-def test_a_long_pad_is_made_of_its_pieces() -> None:
-    vector = MaskedVector.zero(40_001)
+def test_one_vector_takes_masks_and_pads_one_after_another() -> None:
+    vector = MaskedVector.zero(1000)
+    vector.add_mask(ZERO_KEY)
     vector.add_pad(ZERO_KEY)
-    last = keccak(ZERO_KEY + word(10_000))
-    assert int(vector.cells[40_000]) == int.from_bytes(last[:8], "big")
-    assert np.array_equal(vector.cells, pad_cells(ZERO_KEY, 0, 40_001))
+    vector.subtract_mask(b"\x01" * 32)
+    expected = (
+        mask_of(ZERO_KEY, 1000).cells + pad_of(ZERO_KEY, 1000).cells - mask_of(b"\x01" * 32, 1000).cells
+    )
+    assert np.array_equal(vector.cells, expected)
 
 
 @settings(deadline=None)

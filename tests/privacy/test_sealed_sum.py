@@ -77,7 +77,7 @@ def test_what_travels_is_eight_bytes_a_cell_and_shows_nothing() -> None:
     world = World(2, cells=50)
     masked = world.masked(0, world.everybody)
     assert len(masked) == 8 * 50 + 32
-    plain = world.input_of(0).astype(">i8").tobytes()
+    plain = world.input_of(0).astype("<i8").tobytes()
     assert not any(masked[k : k + 8] == plain[k : k + 8] for k in range(0, 400, 8))
 
 
