@@ -8,8 +8,9 @@ import { fileURLToPath } from "node:url";
 const solc = createRequire(import.meta.url)("solc");
 const ROOT = dirname(fileURLToPath(import.meta.url));
 
-// artifact file, source that is compiled, contract in it
-const TARGETS = [
+// artifact file, source that is compiled, contract in it; a group is one run of the compiler, which numbers immutables over all of
+// its sources: a new group leaves the artifacts of the others as they are
+const MARKET = [
   ["AccessManager.json", "@openzeppelin/contracts/access/manager/AccessManager.sol", "AccessManager"],
   ["Participants.json", "src/Participants.sol", "Participants"],
   ["AssetRegistry.json", "src/AssetRegistry.sol", "AssetRegistry"],
@@ -17,6 +18,11 @@ const TARGETS = [
   ["Settlement.json", "src/Settlement.sol", "Settlement"],
   ["test/BlsHarness.json", "test/BlsHarness.sol", "BlsHarness"],
 ];
+const TRUST = [
+  ["LogAnchor.json", "src/LogAnchor.sol", "LogAnchor"],
+  ["IssuerRegistry.json", "src/IssuerRegistry.sol", "IssuerRegistry"],
+];
+const TARGETS = [MARKET, TRUST];
 
 // Must say the same as foundry.toml. Comments do not reach the bytecode: no metadata hash is appended.
 const SETTINGS = {
@@ -60,13 +66,13 @@ function sourcesHash(metadata, sources) {
   return `0x${hash.digest("hex")}`;
 }
 
-function compile() {
-  const sources = collect(TARGETS.map(([, source]) => source));
+function compile(targets) {
+  const sources = collect(targets.map(([, source]) => source));
   const output = JSON.parse(solc.compile(JSON.stringify({ language: "Solidity", sources, settings: SETTINGS })));
   const problems = (output.errors ?? []).filter((e) => e.severity !== "info");
   for (const problem of problems) process.stderr.write(problem.formattedMessage);
   if (problems.length > 0) throw new Error(`solc reported ${problems.length} errors or warnings`);
-  return TARGETS.map(([file, source, contractName]) => {
+  return targets.map(([file, source, contractName]) => {
     const { abi, evm, metadata } = output.contracts[source][contractName];
     const size = evm.deployedBytecode.object.length / 2;
     if (size > 24576) throw new Error(`${contractName}: ${size} bytes of code, the limit is 24576`);
@@ -95,7 +101,7 @@ function present(folder = "") {
 function main(argv) {
   const unknown = argv.filter((a) => a !== "--check");
   if (unknown.length > 0) throw new Error(`unknown argument ${unknown[0]}; usage: node build.mjs [--check]`);
-  const artifacts = compile();
+  const artifacts = TARGETS.flatMap(compile);
   if (!argv.includes("--check")) {
     for (const { file, text, size } of artifacts) {
       mkdirSync(dirname(join(ROOT, "artifacts", file)), { recursive: true });

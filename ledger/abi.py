@@ -22,7 +22,15 @@ from ledger.encoding import keccak
 from ledger.errors import ContractReverted, LedgerError, MalformedLog, MalformedValue
 
 ARTIFACTS: Final = Path(__file__).resolve().parent.parent / "contracts" / "artifacts"
-CONTRACTS: Final = ("Participants", "AssetRegistry", "ComputeLedger", "Settlement", "AccessManager")
+CONTRACTS: Final = (
+    "Participants",
+    "AssetRegistry",
+    "ComputeLedger",
+    "Settlement",
+    "AccessManager",
+    "LogAnchor",
+    "IssuerRegistry",
+)
 
 
 class ArtifactMissing(LedgerError):

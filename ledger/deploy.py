@@ -23,16 +23,16 @@ from ledger.types import Address, Deployment
 ANSWER_WINDOW_BLOCKS: Final = 20
 PLATFORM_BPS: Final = 200  # of 10,000: the platform's share of a price
 BROKER_BPS: Final = 800
-_REGISTRAR_ROLE: Final = 1  # ids of roles in the access manager
+CALL_GAS: Final = 300_000  # for a call of the access manager
+REGISTRAR_ROLE: Final = 1  # ids of roles in the access manager
 _REGULATOR_ROLE: Final = 2
 _BANK_ROLE: Final = 3
 _RESTRICTED: Final = (
-    ("Participants", ("admit", "setRoles", "replaceAccount"), _REGISTRAR_ROLE),
+    ("Participants", ("admit", "setRoles", "replaceAccount"), REGISTRAR_ROLE),
     ("Participants", ("suspend", "lift"), _REGULATOR_ROLE),
     ("Settlement", ("mint", "burn"), _BANK_ROLE),
 )
 _CONTRACTS: Final = ("AccessManager", "Participants", "AssetRegistry", "Settlement", "ComputeLedger")
-_CALL_GAS: Final = 300_000
 _TRANSFER_GAS: Final = 21_000
 _POLL_S: Final = 0.05
 
@@ -40,7 +40,7 @@ Progress = Callable[[str, int, int], None]  # what was mined, how many are, of h
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
+class Step:
     """One transaction of the deployment; `to` is None where it creates a contract."""
 
     name: str
@@ -93,9 +93,9 @@ def deploy(
         (manager, participants, ledger, *shares),
         (participants, assets, settlement, answer_window_blocks),
     )
-    creations = [_creation(name, given) for name, given in zip(_CONTRACTS, arguments, strict=True)]
-    roles = {_REGISTRAR_ROLE: registrar, _REGULATOR_ROLE: regulator or registrar, _BANK_ROLE: bank}
-    receipts = _run(chain, signer, nonce, [*creations, *_grants(at, roles)], progress, timeout_s)
+    creations = [creation(name, given) for name, given in zip(_CONTRACTS, arguments, strict=True)]
+    roles = {REGISTRAR_ROLE: registrar, _REGULATOR_ROLE: regulator or registrar, _BANK_ROLE: bank}
+    receipts = run_steps(chain, signer, nonce, [*creations, *_grants(at, roles)], progress, timeout_s)
     for name, receipt in zip(_CONTRACTS, receipts, strict=False):
         if receipt.contract_address != at[name]:
             raise DeploymentFailed(name, "created at another address than was computed")
@@ -120,37 +120,51 @@ def fund(
         ChainUnreachable.
     """
     nonce = chain.transaction_count(signer.address, "pending")
-    steps = [_Step("funding", account, b"", _TRANSFER_GAS, wei) for account in accounts]
-    _run(chain, signer, nonce, steps, None, timeout_s)
+    steps = [Step("funding", account, b"", _TRANSFER_GAS, wei) for account in accounts]
+    run_steps(chain, signer, nonce, steps, None, timeout_s)
 
 
-def _creation(name: str, arguments: Sequence[object]) -> _Step:
+def creation(name: str, arguments: Sequence[object]) -> Step:
+    """Return the step that creates a contract from its artifact.
+
+    Raises:
+        ArtifactMissing: it is not in `contracts/artifacts`.
+        MalformedValue: an argument does not fit its type.
+    """
     code = bytes.fromhex(artifact(name)["bytecode"].removeprefix("0x"))
     data = code + interface(name).encode_constructor(*arguments)
-    return _Step(name, None, data, 1_500_000 + 300 * len(data))
+    return Step(name, None, data, 1_500_000 + 300 * len(data))
 
 
-def _grants(at: dict[str, Address], roles: dict[int, Address]) -> list[_Step]:
+def _grants(at: dict[str, Address], roles: dict[int, Address]) -> list[Step]:
     manager, steps = interface("AccessManager"), []
     for contract, functions, role in _RESTRICTED:
         selectors = [interface(contract).functions[name].hash[:4] for name in functions]
         data = manager.encode("setTargetFunctionRole", at[contract], selectors, role)
-        steps.append(_Step(f"roles of {contract}", at["AccessManager"], data, _CALL_GAS))
+        steps.append(Step(f"roles of {contract}", at["AccessManager"], data, CALL_GAS))
     for role, account in roles.items():
         data = manager.encode("grantRole", role, account, 0)
-        steps.append(_Step(f"grant of role {role}", at["AccessManager"], data, _CALL_GAS))
+        steps.append(Step(f"grant of role {role}", at["AccessManager"], data, CALL_GAS))
     return steps
 
 
-def _run(
+def run_steps(
     chain: Chain,
     signer: Signer,
     nonce: int,
-    steps: Sequence[_Step],
+    steps: Sequence[Step],
     progress: Progress | None,
     timeout_s: float,
 ) -> list[TxReceipt]:
-    """Send all steps in the order of their nonces and wait until they are mined."""
+    """Send all steps in the order of their nonces, from `nonce` on, and wait until they are mined.
+
+    Returns:
+        Their receipts, in the same order.
+
+    Raises:
+        DeploymentFailed: a step reverted, was refused or was not mined in time.
+        ChainUnreachable.
+    """
     chain_id, fees = chain.chain_id(), Fees(*chain.fees())
     raws = [
         sign_transaction(
@@ -173,7 +187,7 @@ def _run(
 
 def _wait(
     chain: Chain,
-    steps: Sequence[_Step],
+    steps: Sequence[Step],
     hashes: Sequence[bytes],
     progress: Progress | None,
     timeout_s: float,

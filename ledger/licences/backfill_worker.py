@@ -1,0 +1,166 @@
+"""The worker of a backfill: signs stretches of rows and builds whole bundles of the log. It knows no book and writes nothing."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import wait
+
+import pyarrow as pa
+
+from ledger.licences.batch import BatchIssuer, Issued
+from ledger.licences.checks import identifier_lookup
+from ledger.licences.encoding import parse_b64u
+from ledger.licences.errors import BackfillRefused, IdentifierInvalid, Malformed
+from ledger.licences.keys import Algorithm, SigningKey
+from ledger.licences.leaf import LICENCE_LEAF_SIZE
+from ledger.licences.mapping import BackfillMapping, read_columns
+from ledger.licences.schema import LicenceType
+from ledger.licences.template import Row, Template
+from ledger.log.batch import Bundle, Item, encode_evidence, key_hash
+from ledger.log.tiles import TILE_WIDTH
+
+_SEED_SIZE = 32
+_EVENT_ID_SIZE = 16
+_LEAF_LENGTH = LICENCE_LEAF_SIZE.to_bytes(2, "big")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What all rows of a backfill share. `secret` and `lookup_key` stay on this machine."""
+
+    mapping: BackfillMapping
+    kind: LicenceType
+    template: Template
+    alg: Algorithm
+    secret: bytes = field(repr=False)
+    lookup_key: bytes = field(repr=False)
+    issued_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Rows to issue: their record batch in Arrow's IPC form, and their slots."""
+
+    data: bytes = field(repr=False)
+    lists: Sequence[int]
+    indexes: Sequence[int]
+
+
+class Issuer:
+    """Issues the rows of one plan."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._issuer = BatchIssuer(plan.template, SigningKey(plan.alg, plan.secret))
+        self._prefix = f"{plan.mapping.type_code}{plan.mapping.issuer}"
+
+    def items(self, stretch: Stretch) -> list[Item]:
+        """Issue every row of a stretch, in order.
+
+        Raises:
+            BackfillRefused: a row cannot be a licence; the message counts rows from the start of the stretch.
+        """
+        rows = self._rows(stretch)
+        return [
+            Item(one.event_id, one.leaf, one.record, self._lookup(row))
+            for row, one in zip(rows, self._issued(rows), strict=True)
+        ]
+
+    def bundles(self, stretch: Stretch) -> list[Bundle]:
+        """Issue a stretch of whole bundles.
+
+        Raises:
+            BackfillRefused: as `items`.
+        """
+        rows = self._rows(stretch)
+        issued = self._issued(rows)
+        return [
+            self._bundle(rows[at : at + TILE_WIDTH], issued[at : at + TILE_WIDTH])
+            for at in range(0, len(rows), TILE_WIDTH)
+        ]
+
+    def _issued(self, rows: Sequence[Row]) -> list[Issued]:
+        issued: list[Issued] = []
+        issue, take = self._issuer.issue, issued.append
+        try:
+            for row in rows:
+                take(issue(row))
+        except (Malformed, IdentifierInvalid) as err:
+            raise BackfillRefused(f"row {len(issued)} of a stretch cannot be a licence: {err}") from err
+        for last in issued[TILE_WIDTH - 1 :: TILE_WIDTH] or issued[-1:]:
+            _require_signed(last, self._plan)
+        return issued
+
+    def _bundle(self, rows: Sequence[Row], issued: Sequence[Issued]) -> Bundle:
+        """Return what `Bundle.of` makes of the same licences, without hashing the leaves again."""
+        return Bundle(
+            entries=b"".join([_LEAF_LENGTH + one.leaf for one in issued]),
+            leaf_hashes=b"".join([one.leaf_hash for one in issued]),
+            evidence=encode_evidence([one.record for one in issued]),
+            event_ids=b"".join([one.event_id for one in issued]),
+            lookups=b"".join([key_hash(self._lookup(row)) for row in rows]),
+        )
+
+    def _lookup(self, row: Row) -> bytes:
+        return identifier_lookup(self._plan.lookup_key, f"{self._prefix}{row.serial}{row.version}")
+
+    def _rows(self, stretch: Stretch) -> list[Row]:
+        with pa.ipc.open_stream(stretch.data) as reader:
+            batch = reader.read_next_batch()
+        columns = read_columns(batch, self._plan.mapping, self._plan.kind)
+        count = len(columns.serials)
+        drawn = os.urandom(count * (_EVENT_ID_SIZE + _SEED_SIZE))
+        seeds = count * _EVENT_ID_SIZE
+        issued_at, version = self._plan.issued_at, self._plan.mapping.licence_version
+        return [
+            Row(
+                drawn[i * _EVENT_ID_SIZE : (i + 1) * _EVENT_ID_SIZE],
+                drawn[seeds + i * _SEED_SIZE : seeds + (i + 1) * _SEED_SIZE],
+                columns.serials[i],
+                version,
+                issued_at,
+                columns.not_before[i],
+                columns.expires_at[i],
+                stretch.lists[i],
+                stretch.indexes[i],
+                columns.values[i],
+            )
+            for i in range(count)
+        ]
+
+
+def _require_signed(issued: Issued, plan: Plan) -> None:
+    """Check one signature, as anybody would: a machine that miscomputes must not fill a log.
+
+    Raises:
+        SignatureInvalid: it does not verify.
+    """
+    signing_input, _, _ = issued.jwt.rpartition(b".")
+    signature = parse_b64u(issued.jwt.rpartition(b".")[2].decode("ascii"), "signature", 64)
+    plan.template.signer.verify(signing_input, signature)
+
+
+_issuer: list[Issuer] = []  # of this worker process
+
+
+def start_worker(plan: Plan) -> None:
+    """Prepare this process for a plan. It ends with the process that started it, however that one ends."""
+    _issuer[:] = [Issuer(plan)]
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    """Leave when the parent is gone: after a SIGKILL nobody else tells a worker, and it has the issuer's key."""
+    wait([sentinel])
+    os._exit(1)
+
+
+def issue_bundles(stretch: Stretch) -> list[Bundle]:
+    """Issue a stretch of whole bundles in this worker process."""
+    return _issuer[0].bundles(stretch)

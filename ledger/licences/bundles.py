@@ -1,0 +1,299 @@
+"""Bundles and open facts of licences, put together from the log's own files.
+
+Reads files alone, so any number of processes may serve while one writes. Checkpoint, tokens and histories are opened once for all
+licences; what is left for one licence is a look into the slot files and a proof from the tiles.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ledger.database import make_engine
+from ledger.licences.attest import VerifiedAnchor
+from ledger.licences.bundle import Bundle, Inclusion, RecognitionPart, StatusPart
+from ledger.licences.encoding import parse_canonical
+from ledger.licences.errors import BookDamaged, FactsMissing
+from ledger.licences.events import leaf_of_claims
+from ledger.licences.facts import (
+    CheckpointFact,
+    Facts,
+    Part,
+    Refused,
+    StatusFact,
+    open_anchor,
+    open_checkpoint,
+    open_issuer,
+    open_status,
+)
+from ledger.licences.issuers import IssuerHistory
+from ledger.licences.layout import BookFolder
+from ledger.licences.policy import City
+from ledger.licences.sdjwt import Presented, parse
+from ledger.licences.slots import SlotFiles
+from ledger.licences.status import parse_status_token
+from ledger.licences.store import BookStore, StatusRow
+from ledger.log.batch import decode_evidence
+from ledger.log.checkpoint import Checkpoint
+from ledger.log.errors import EntryMissing
+from ledger.log.layout import Layout
+from ledger.log.notes import SignedNote
+from ledger.log.tiles import TILE_WIDTH, DirectoryTiles, inclusion_proof, tile_width
+
+LOOK_EVERY_S: Final = 0.25
+_ANCHOR_MAX: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenStatus:
+    part: StatusPart
+    fact: StatusFact | Refused | None
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenHistory:
+    path: Path
+    version: tuple[int, int]  # of its file
+    text: str
+    fact: IssuerHistory | Refused | None
+
+
+class _View:
+    """One cosigned checkpoint, with the status tokens that are in it and, where it was anchored, the evidence."""
+
+    def __init__(
+        self, note: str, rows: Mapping[int, StatusRow], anchor: dict[str, Any] | None, city: City | None
+    ) -> None:
+        self.note, self.rows, self.anchor = note, rows, anchor
+        self.checkpoint = Checkpoint.parse(SignedNote.parse(note).text)
+        self.fact: CheckpointFact | Refused | None = None if city is None else open_checkpoint(note, city)
+        self.anchor_fact: VerifiedAnchor | Part = None
+        if anchor is not None and city is not None:
+            self.anchor_fact = open_anchor(anchor, city)
+        self.statuses: dict[int, _OpenStatus | None] = {}
+
+
+class BundleMaker:
+    """Makes bundles of one log's licences. Safe to share between threads.
+
+    Args:
+        root: the book's folder.
+        city: the log's own city as a verifier knows it, needed for `facts_of` only.
+        database_url: where the book's tables are; by default SQLite in the folder.
+        look_every_s: how often the files are looked at for a newer checkpoint.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        city: City | None = None,
+        database_url: str | None = None,
+        look_every_s: float = LOOK_EVERY_S,
+    ) -> None:
+        self._folder, self._city = BookFolder(root), city
+        self._layout = Layout(self._folder.log)
+        self._store = BookStore(make_engine(database_url or f"sqlite:///{self._folder.database}"))
+        self._tiles = DirectoryTiles(self._layout.public, nodes=self._layout.nodes)
+        self._slots = SlotFiles(self._folder.slots, writable=False)
+        self._look_every_s, self._looked_at = look_every_s, -look_every_s
+        self._lock = threading.Lock()
+        self._version: tuple[int, int] | None = None
+        self._newest: _View | None = None
+        self._anchored: _View | None = None
+        self._histories: dict[str, _OpenHistory] = {}
+
+    # --- for callers -------------------------------------------------------------------------------------
+
+    def bundle_of(
+        self, credential: str, *, anchored: bool = False, recognition: RecognitionPart | None = None
+    ) -> Bundle:
+        """Put the bundle of a licence together. What is not published yet is absent.
+
+        Args:
+            credential: an SD-JWT, or SD-JWT+KB; it is not verified.
+            anchored: use the newest anchored checkpoint, if the licence is in it, instead of the newest of all.
+            recognition: of this log by the verifier's city, where that is another one.
+
+        Raises:
+            LicenceError: the credential is malformed.
+            FactsMissing: no checkpoint of this log is cosigned yet.
+            LogError, DatabaseError: a file is missing or damaged.
+        """
+        presented = parse(credential)
+        view, index = self._view_for(presented, anchored=anchored)
+        history = self._history(presented.claims.issuer)
+        status = self._status(view, presented.claims.list)
+        return Bundle(
+            credential=credential,
+            origin=view.checkpoint.origin,
+            checkpoint=view.note,
+            inclusion=self._inclusion(view, index),
+            issuer=None if history is None else history.text,
+            status=None if status is None else status.part,
+            anchor=view.anchor,
+            recognition=recognition,
+        )
+
+    def facts_of(self, presented: Presented, *, anchored: bool = False) -> Facts:
+        """Return the same facts as `bundle_of` has, opened with the keys of the city; for `verify_facts`.
+
+        Raises:
+            FactsMissing: as `bundle_of`, or this maker knows no city.
+            LogError, DatabaseError: a file is missing or damaged.
+        """
+        if self._city is None:
+            raise FactsMissing("the keys of the log's own city")
+        view, index = self._view_for(presented, anchored=anchored)
+        history = self._history(presented.claims.issuer)
+        status = self._status(view, presented.claims.list)
+        return Facts(
+            presented=presented,
+            origin=view.checkpoint.origin,
+            city=self._city,
+            checkpoint=view.fact,
+            inclusion=self._inclusion(view, index),
+            issuer=None if history is None else history.fact,
+            status=None if status is None else status.fact,
+            anchor=view.anchor_fact,
+        )
+
+    def leaf_index(self, presented: Presented) -> int | None:
+        """Return the log index of a credential's leaf, None if it is not in this log.
+
+        Raises:
+            LogError: a file is missing or damaged.
+        """
+        return self._locate(presented)[0]
+
+    def recognition_of(self, origin: str) -> RecognitionPart | None:
+        """Return why this city vouches for another log, for bundles of that log; None if it does not.
+
+        Raises:
+            FactsMissing: no checkpoint of this log is cosigned yet.
+            LogError, DatabaseError: a file is missing or damaged.
+        """
+        view = self._look()
+        size = view.checkpoint.size
+        indexes = [index for index, named, _ in self._store.city_rows() if named == origin and index < size]
+        if not indexes:
+            return None
+        place = self._inclusion(view, indexes[-1])
+        if place is None:
+            return None
+        kept = decode_evidence(self._layout.evidence(place.index // TILE_WIDTH).read_bytes())
+        return RecognitionPart(kept[place.index % TILE_WIDTH].decode("ascii"), view.note, place)
+
+    def code_of(self, number: int, index: int) -> int:
+        """Return a slot's status as the log has it at this moment, published or not."""
+        return self._slots.get(number, index).code
+
+    # --- views -------------------------------------------------------------------------------------------
+
+    def _view_for(self, presented: Presented, *, anchored: bool) -> tuple[_View, int | None]:
+        view = self._look()
+        index, leaf_hash = self._locate(presented)
+        older = self._anchored
+        if anchored and older is not None and index is not None and index < older.checkpoint.size:
+            view = older
+        if (
+            index is None
+            or index >= view.checkpoint.size
+            or self._leaf_hash(index, view.checkpoint.size) != leaf_hash
+        ):
+            index = None
+        return view, index
+
+    def _locate(self, presented: Presented) -> tuple[int | None, bytes]:
+        claims = presented.claims
+        leaf_hash = leaf_of_claims(presented.jwt, claims).hash
+        return self._slots.get(claims.list, claims.index).leaf, leaf_hash
+
+    def _look(self) -> _View:
+        """Return the newest cosigned checkpoint's view, having looked at its file lately."""
+        now = time.monotonic()
+        if self._newest is None or now - self._looked_at >= self._look_every_s:
+            with self._lock:
+                if self._newest is None or now - self._looked_at >= self._look_every_s:
+                    self._open_newest()
+                    self._looked_at = now
+        if self._newest is None:
+            raise FactsMissing("a cosigned checkpoint")
+        return self._newest
+
+    def _open_newest(self) -> None:
+        version = _version(self._layout.cosigned)
+        if version is not None and version != self._version:
+            self._newest = self._view(self._layout.cosigned.read_text(encoding="utf-8"), None)
+            self._version = version
+        row = self._store.newest_anchor(with_evidence=True)
+        known = None if self._anchored is None else self._anchored.checkpoint.size
+        if row is not None and row.evidence is not None and row.size != known:
+            evidence = parse_canonical(row.evidence.encode(), "anchor", size_max=_ANCHOR_MAX)
+            self._anchored = self._view(row.checkpoint, evidence)
+
+    def _view(self, note: str, anchor: dict[str, Any] | None) -> _View:
+        size = Checkpoint.parse(SignedNote.parse(note).text).size
+        rows = {row.number: row for row in self._store.newest_statuses(size)}
+        return _View(note, rows, anchor, self._city)
+
+    # --- parts -------------------------------------------------------------------------------------------
+
+    def _inclusion(self, view: _View, index: int | None) -> Inclusion | None:
+        if index is None:
+            return None
+        return Inclusion(index, tuple(inclusion_proof(self._tiles, index, view.checkpoint.size)))
+
+    def _leaf_hash(self, index: int, size: int) -> bytes:
+        n, offset = divmod(index, TILE_WIDTH)
+        tile = self._tiles.tile(0, n, tile_width(0, n, size))
+        return tile.node(0, offset)
+
+    def _status(self, view: _View, number: int) -> _OpenStatus | None:
+        if number in view.statuses:
+            return view.statuses[number]
+        row = view.rows.get(number)
+        found = None if row is None else self._open_status(view, row)
+        view.statuses[number] = found
+        return found
+
+    def _open_status(self, view: _View, row: StatusRow) -> _OpenStatus:
+        path = self._folder.archived_token(row.token)
+        try:
+            text = path.read_text(encoding="ascii")
+        except FileNotFoundError as err:
+            raise BookDamaged(path.name, "an archived status token", "none") from err
+        place = self._inclusion(view, row.log_index)
+        if place is None:
+            raise EntryMissing(f"entry {row.log_index}")
+        part = StatusPart(text, place)
+        fact = None if self._city is None else open_status(part, self._city)
+        if isinstance(fact, StatusFact):
+            # unpacked once for all licences of the list, where an offline verifier unpacks as far as it must
+            bits = parse_status_token(text).bits()
+            fact = StatusFact(fact.claims, fact.leaf_hash, fact.inclusion, bits.get)
+        return _OpenStatus(part, fact)
+
+    def _history(self, issuer: str) -> _OpenHistory | None:
+        known = self._histories.get(issuer)
+        path = self._folder.history(issuer) if known is None else known.path
+        version = _version(path)
+        if version is None or (known is not None and known.version == version):
+            return known
+        text = path.read_text(encoding="ascii")
+        fact = None if self._city is None else open_issuer(text, self._city)
+        found = self._histories[issuer] = _OpenHistory(path, version, text, fact)
+        return found
+
+
+def _version(path: Path) -> tuple[int, int] | None:
+    """Return what changes when a file is replaced, None where there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns

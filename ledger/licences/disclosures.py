@@ -1,0 +1,175 @@
+"""Disclosures of an SD-JWT: salts, digests, and what a presentation's disclosures say at any depth.
+
+Source: RFC 9901 §4.2 (disclosures and digests), §4.2.4 and §4.2.6 (arrays, nesting), §7.1 (processing).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any, Final
+
+from ledger.licences.encoding import b64u, parse_any, parse_b64u
+from ledger.licences.errors import HiddenMandatoryField, Malformed
+from ledger.licences.schema import require_name
+
+SEED_SIZE: Final = 32
+SALT_SIZE: Final = 16
+DIGEST_SIZE: Final = 32
+DISCLOSURE_MAX: Final = 1 << 14
+_DEPTH_MAX: Final = 16
+
+
+def expand_seed(seed: bytes, count: int) -> bytes:
+    """Return the random bytes of one licence: 32 for each salted field, in the order of its type.
+
+    A field's salt is the first 16 of its bytes; of a field that the licence lacks, all 32 are the decoy. The
+    seed is drawn for one licence alone and kept nowhere but in its private record: without the record no salt
+    can be computed again, and a disclosed salt tells nothing about another (SHAKE-256 is one-way).
+
+    Args:
+        seed: 32 bytes of the system's randomness, never used for two licences.
+
+    Raises:
+        Malformed: another length.
+    """
+    if not isinstance(seed, bytes) or len(seed) != SEED_SIZE:
+        raise Malformed("seed", f"{SEED_SIZE} bytes", "another length or type")
+    return hashlib.shake_256(b"shuyao/v1/salts\0" + seed).digest(32 * count)
+
+
+def digest_of(disclosure: str) -> str:
+    """Return the digest by which the payload refers to a disclosure (RFC 9901 §4.2.3)."""
+    return b64u(hashlib.sha256(disclosure.encode("ascii")).digest())
+
+
+Opened = tuple[list[Any], str]  # the parsed array, and the disclosure as it was sent
+
+
+def open_disclosures(disclosures: list[str]) -> dict[str, Opened]:
+    """Parse disclosures, and key them by their digests.
+
+    Raises:
+        Malformed: another form, another salt than 16 bytes, a name that is no plain ASCII name, or one twice.
+        HiddenMandatoryField: one has the name of a member that the issuer must show.
+    """
+    opened: dict[str, Opened] = {}
+    for position, text in enumerate(disclosures):
+        field = f"disclosure {position}"
+        array = parse_any(parse_b64u(text, field), field, size_max=DISCLOSURE_MAX)
+        if not isinstance(array, list) or len(array) not in (2, 3):
+            raise Malformed(field, "an array of 2 or 3 elements", "something else")
+        parse_b64u(array[0], f"{field}, salt", SALT_SIZE)
+        if len(array) == 3:
+            require_name(array[1])
+        digest = digest_of(text)
+        if digest in opened:
+            raise Malformed(field, "a disclosure once", "a repeated disclosure")
+        opened[digest] = array, text
+    return opened
+
+
+class Resolver:
+    """Puts disclosed values in the place of their digests, at any depth (RFC 9901 §7.1, step 3).
+
+    `used` has the digests of the disclosures that were referenced.
+    """
+
+    def __init__(self, opened: Mapping[str, Opened]) -> None:
+        self._opened = opened
+        self._seen: set[str] = set()
+        self.used: set[str] = set()
+
+    def value(self, value: Any, depth: int) -> Any:
+        """Resolve any value.
+
+        Raises:
+            Malformed, HiddenMandatoryField: as `members`; or nested too deep.
+        """
+        if depth > _DEPTH_MAX:
+            raise Malformed("disclosures", f"at most {_DEPTH_MAX} levels", "more")
+        if isinstance(value, dict):
+            return self.members(value, depth)
+        return self._array(value, depth) if isinstance(value, list) else value
+
+    def members(self, value: dict[str, Any], depth: int) -> dict[str, Any]:
+        """Resolve an object: each digest in `_sd` becomes the member that its disclosure names, or nothing.
+
+        Raises:
+            Malformed: a repeated digest, a member that is there already, or a disclosure of another size.
+            HiddenMandatoryField: `_sd_alg` or `...` where it may not stand.
+        """
+        for name in ("_sd_alg", "..."):
+            if name in value:
+                raise HiddenMandatoryField(name)
+        made = {name: self.value(inner, depth + 1) for name, inner in value.items() if name != "_sd"}
+        digests = value.get("_sd", [])
+        if not isinstance(digests, list):
+            raise Malformed("_sd", "an array", type(digests).__name__)
+        for digest in digests:
+            array = self._take(digest, 3)
+            if array is None:
+                continue
+            if array[1] in made:
+                raise Malformed("disclosures", "a field once", "a field that is there already")
+            made[array[1]] = self.value(array[2], depth + 1)
+        return made
+
+    def _array(self, value: list[Any], depth: int) -> list[Any]:
+        made = []
+        for element in value:
+            if isinstance(element, dict) and "..." in element:
+                if len(element) != 1:
+                    raise Malformed("array element", "a digest alone", f"{len(element)} members")
+                array = self._take(element["..."], 2)
+                if array is not None:
+                    made.append(self.value(array[1], depth + 1))
+            else:
+                made.append(self.value(element, depth + 1))
+        return made
+
+    def _take(self, digest: object, size: int) -> list[Any] | None:
+        parse_b64u(digest, "digest", 32)
+        if not isinstance(digest, str) or digest in self._seen:
+            raise Malformed("digest", "a digest once", "a repeated digest")
+        self._seen.add(digest)
+        if digest not in self._opened:
+            return None
+        array = self._opened[digest][0]
+        if len(array) != size:
+            raise Malformed("disclosure", f"{size} elements where its digest stands", f"{len(array)}")
+        self.used.add(digest)
+        return array
+
+
+def require_value(value: object, depth: int = 0) -> None:
+    """Refuse a value that a verifier would not read back as it was given.
+
+    Raises:
+        Malformed: null (a field that the licence lacks is left out), or nested too deep.
+        HiddenMandatoryField: an object in it has a member that stands for digests.
+    """
+    if depth == 0 and value is None:
+        raise Malformed("value", "a value; leave out a field that the licence lacks", "null")
+    if depth > _DEPTH_MAX - 1:
+        raise Malformed("value", f"at most {_DEPTH_MAX - 1} levels", "more")
+    if isinstance(value, dict):
+        for name in ("_sd", "_sd_alg", "..."):
+            if name in value:
+                raise HiddenMandatoryField(name)
+    if isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            require_value(inner, depth + 1)
+
+
+def require_ascending(digests: object) -> None:
+    """Refuse digests in any other than ascending order, which would tell in what order the issuer has its fields.
+
+    Raises:
+        Malformed: no array of strings, another order, or a digest twice.
+    """
+    if not isinstance(digests, list) or not all(isinstance(digest, str) for digest in digests):
+        raise Malformed("_sd", "an array of strings", "something else")
+    if any(left >= right for left, right in pairwise(digests)):
+        raise Malformed("_sd", "digests in ascending order, each once", "another order or a repeated digest")

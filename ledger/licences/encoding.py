@@ -1,0 +1,116 @@
+"""base64url, canonical JSON and days, as docs/licence.md has them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ledger.encoding import canonical_json, parse_json
+from ledger.errors import MalformedValue
+from ledger.licences.errors import Malformed
+
+TIME_MAX: Final = 253402300799  # 9999-12-31T23:59:59Z, in Unix seconds
+DAY_NONE: Final = 0x7FFFFFFF  # the last day of what has no end
+_CHINA_OFFSET_S: Final = 28_800
+_DAY_S: Final = 86_400
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def day_of(time_s: int) -> int:
+    """Return the day of a Unix time in China Standard Time: days since 1970-01-01 there."""
+    return (time_s + _CHINA_OFFSET_S) // _DAY_S
+
+
+def last_day_of(expires_at: int | None) -> int:
+    """Return the last day on which something is valid that ends, exclusively, at `expires_at`."""
+    return DAY_NONE if expires_at is None else day_of(expires_at - 1)
+
+
+def b64u(data: bytes) -> str:
+    """Write base64url without padding (RFC 4648 §5)."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+
+
+def parse_b64u(text: object, field: str, length: int | None = None) -> bytes:
+    """Read base64url without padding, in its one form, of `length` bytes if that is given.
+
+    Raises:
+        Malformed: no string, another alphabet, padding, bits left over that are not zero, or another length.
+    """
+    if not isinstance(text, str):
+        raise Malformed(field, "base64url", type(text).__name__)
+    try:
+        data = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
+    except ValueError as err:
+        raise Malformed(field, "base64url without padding", "something else") from err
+    if b64u(data) != text:
+        raise Malformed(field, "base64url without padding, in its one form", "another form")
+    if length is not None and len(data) != length:
+        raise Malformed(field, f"{length} bytes", f"{len(data)} bytes")
+    return data
+
+
+def canonical(value: object, field: str) -> bytes:
+    """Serialise to RFC 8785 bytes.
+
+    Raises:
+        Malformed: the value has no such form. `field` names it.
+    """
+    try:
+        return canonical_json(value)
+    except MalformedValue as err:
+        raise Malformed(field, err.expected, err.actual) from err
+
+
+def parse_any(data: bytes, field: str, *, size_max: int) -> Any:
+    """Parse JSON in any form; repeated keys are refused.
+
+    Raises:
+        Malformed: too long, too deep, no JSON in UTF-8, a lone surrogate, or an object that has a key twice.
+    """
+    try:
+        value = parse_json(data, size_max=size_max)
+    except MalformedValue as err:
+        raise Malformed(field, err.expected, err.actual) from err
+    if b"\\u" in data:
+        canonical(value, field)  # refuses a lone surrogate, which only an escape can bring in
+    if b"{" in data and _STRING.sub(b"", data).count(b":") != _member_count(value):
+        raise Malformed(field, "no key twice in an object", "a repeated key")
+    return value
+
+
+def parse_canonical(data: bytes, field: str, *, size_max: int) -> Any:
+    """Parse bytes that are their own RFC 8785 form, and no others.
+
+    ASCII without fractions takes a short cut: there the C encoder of the standard library writes what RFC 8785
+    asks for, at a fifth of the time.
+
+    Raises:
+        Malformed: too long, too deep, no JSON in UTF-8, a repeated key, or another form of the same value.
+    """
+    try:
+        value = parse_json(data, size_max=size_max)
+    except MalformedValue as err:
+        raise Malformed(field, err.expected, err.actual) from err
+    short = data.isascii() and _is_whole(value)
+    if (
+        _ENCODER.encode(value).encode("utf-8", "surrogatepass") if short else canonical(value, field)
+    ) != data:
+        raise Malformed(field, "RFC 8785 bytes", "another form of the same value")
+    return value
+
+
+def _member_count(value: object) -> int:
+    if isinstance(value, Mapping):
+        return len(value) + sum(map(_member_count, value.values()))
+    return sum(map(_member_count, value)) if isinstance(value, list) else 0
+
+
+def _is_whole(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_is_whole, value.values()))
+    return all(map(_is_whole, value)) if isinstance(value, list) else not isinstance(value, float)

@@ -1,0 +1,1 @@
+"""Replay: re-derives everything from the published log and the chain alone, and names every difference."""

@@ -1,0 +1,157 @@
+"""Bundles from the log's own files: what they have, what they lack, and that online and offline agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ledger.licences.bundle import Bundle
+from ledger.licences.errors import FactsMissing
+from ledger.licences.events import Code, Kind, Recognition, make_event
+from ledger.licences.sdjwt import bind, parse, present
+from ledger.licences.verify import Expected, Missing, Reason, State, verify, verify_facts
+from ledger.log.tiles import root_at
+from tests.ledger.licences.books import DEPARTMENT, Books, Held, make_books
+from tests.ledger.licences.world import BUSINESS, DAY
+
+
+@pytest.fixture
+def books(tmp_path: Path) -> Iterator[Books]:
+    made = make_books(tmp_path)
+    yield made
+    made.book.close()
+
+
+def both_ways(
+    books: Books, licence: Held, text: str | None = None, expected: Expected | None = None
+) -> tuple[State, object]:
+    """Judge a licence from its bundle and from open facts; both must say the same."""
+    maker, policy = books.maker(), books.city.policy()
+    credential = text or licence.text
+    offline = verify(maker.bundle_of(credential).to_bytes(), policy, now_s=books.now_s, expected=expected)
+    online = verify_facts(maker.facts_of(parse(credential)), policy, now_s=books.now_s, expected=expected)
+    assert (offline.state, offline.reason, offline.missing) == (online.state, online.reason, online.missing)
+    assert (offline.facts, offline.code) == (online.facts, online.code)
+    return offline.state, offline.reason or offline.missing
+
+
+def test_a_published_licence_is_valid_offline_and_online(books: Books) -> None:
+    licence = books.issue()
+    books.publish()
+    assert both_ways(books, licence) == (State.VALID, ())
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "reason"),
+    [
+        (Kind.SUSPEND, Code.SUSPENDED, Reason.SUSPENDED),
+        (Kind.REVOKE, Code.REVOKED, Reason.REVOKED),
+        (Kind.REVOKE, Code.WITHDRAWN, Reason.REVOKED),
+        (Kind.TRANSFER_OUT, Code.TRANSFERRED, Reason.REVOKED),
+    ],
+)
+def test_what_happened_to_a_licence_shows_after_the_next_publication(
+    books: Books, kind: Kind, code: Code, reason: Reason
+) -> None:
+    licence = books.issue()
+    books.publish()
+    books.submit(books.change(licence, kind, code))
+    assert both_ways(books, licence)[0] is State.VALID
+    assert books.maker().code_of(licence.claims.list, licence.claims.index) == code
+    books.publish()
+    assert both_ways(books, licence) == (State.INVALID, reason)
+
+
+def test_a_presentation_is_judged_with_its_bearer(books: Books) -> None:
+    licence = books.issue()
+    books.publish()
+    shown = bind(
+        present(licence.text, ()), licence.holder, nonce="n-1", audience="urn:bank", now_s=books.now_s
+    )
+    assert both_ways(books, licence, shown, Expected("n-1", "urn:bank")) == (State.VALID, ())
+    assert both_ways(books, licence, shown, Expected("n-2", "urn:bank")) == (
+        State.INVALID,
+        Reason.NONCE_MISMATCH,
+    )
+
+
+def test_without_a_cosigned_checkpoint_there_is_no_bundle(books: Books) -> None:
+    licence = books.issue()
+    with pytest.raises(FactsMissing):
+        books.maker().bundle_of(licence.text)
+
+
+def test_a_licence_that_the_checkpoint_does_not_have_yet_is_unknown(books: Books) -> None:
+    books.issue()
+    books.publish()
+    licence = books.issue()
+    state, missing = both_ways(books, licence)
+    assert state is State.UNKNOWN and isinstance(missing, tuple) and Missing.INCLUSION in missing
+
+
+def test_a_credential_that_was_never_logged_is_unknown_even_in_a_slot_of_another(books: Books) -> None:
+    licence = books.issue()
+    books.publish()
+    forged = books.licence(list=licence.claims.list, index=licence.claims.index)
+    state, missing = both_ways(books, forged)
+    assert state is State.UNKNOWN and isinstance(missing, tuple) and Missing.INCLUSION in missing
+
+
+def test_a_maker_follows_the_checkpoints_and_histories(books: Books) -> None:
+    licence = books.issue()
+    books.publish()
+    maker = books.maker()
+    first = maker.bundle_of(licence.text)
+    books.submit(books.key_event(Kind.KEY_COMPROMISE, DEPARTMENT))
+    books.now_s += 1
+    books.publish()
+    second = maker.bundle_of(licence.text)
+    assert first.checkpoint != second.checkpoint and first.issuer != second.issuer
+    verdict = verify(second, books.city.policy(), now_s=books.now_s)
+    assert verdict.state is State.VALID  # issued before the key was compromised
+
+
+def test_an_older_checkpoint_is_still_proved_after_the_log_grew_by_bundles(books: Books) -> None:
+    licence = books.issue()
+    books.publish()
+    texts = [books.licence().text for _ in range(300)]
+    maker = books.maker()
+    bundle = maker.bundle_of(licence.text)
+    books.book.submit_all(texts, now_s=books.now_s)
+    assert books.maker().bundle_of(licence.text) == bundle
+    assert both_ways(books, licence)[0] is State.VALID
+    books.publish()
+    assert both_ways(books, licence)[0] is State.VALID
+
+
+def test_bundles_have_one_canonical_form(books: Books) -> None:
+    licence = books.issue()
+    books.publish()
+    bundle = books.maker().bundle_of(licence.text)
+    assert Bundle.parse(bundle.to_bytes()) == bundle
+
+
+def test_a_licence_of_a_recognised_city_is_valid_in_the_other(books: Books, tmp_path: Path) -> None:
+    away = make_books(tmp_path, "lianan")
+    licence = away.issue()
+    head = away.publish()
+    event = Recognition(
+        event_id=books.rand(16),
+        issued_at=books.now_s,
+        expires_at=books.now_s + 30 * DAY,
+        origin=books.city.origin,
+        city=away.city.trust(types=(BUSINESS,), name="", anchor=None),
+        size=head.size,
+        root=root_at(away.book.log.reader, head.size),
+    )
+    books.submit(make_event(event, books.city.registrar))
+    books.publish()
+    part = books.maker().recognition_of(away.city.origin)
+    assert part is not None and books.maker().recognition_of("nobody.example/licences") is None
+    policy = books.city.policy()
+    with_it = verify(away.maker().bundle_of(licence.text, recognition=part), policy, now_s=books.now_s)
+    without = verify(away.maker().bundle_of(licence.text), policy, now_s=books.now_s)
+    assert (with_it.state, without.state) == (State.VALID, State.UNKNOWN)
+    away.book.close()

@@ -1,0 +1,317 @@
+"""The server's own facts and an offline bundle give the same verdict at any time; no bytes raise or change what VALID means."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ledger.encoding import canonical_json
+from ledger.licences.events import Code, Kind
+from ledger.licences.facts import CheckpointFact, Facts, StatusFact
+from ledger.licences.leaf import FINAL
+from ledger.licences.reasons import Missing, Reason, State
+from ledger.licences.sdjwt import parse
+from ledger.licences.status import StatusBits, parse_status_token
+from ledger.licences.verify import Expected, Verdict, verify, verify_facts
+from ledger.log.checkpoint import Checkpoint
+from ledger.log.tree import root_of
+from tests.ledger.licences.world import DAY, NOW, Licence, TestCity, build_city
+
+# --- online and offline
+
+
+@dataclass
+class Server:
+    """What the service keeps of its last publication: facts that it verified once, and its own bits."""
+
+    city: TestCity
+    bits: dict[int, StatusBits]
+
+    @classmethod
+    def of(cls, city: TestCity) -> Server:
+        return cls(city, {number: StatusBits(bits.to_bytes()) for number, bits in city.bits.items()})
+
+    def facts(self, licence: Licence) -> Facts:
+        city, at = self.city, self.city.published
+        assert at is not None
+        checkpoint = Checkpoint(city.origin, at.size, root_of(city.hashes[: at.size]))
+        logged = licence.index is not None and licence.index < at.size
+        found, status = at.tokens.get(licence.claims.list), None
+        if found is not None:
+            token = parse_status_token(found[0])
+            place = city.inclusion(found[1], at.size)
+            status = StatusFact(token.claims, token.leaf().hash, place, self.bits[licence.claims.list].get)
+        spans = tuple(s for s in city.issuers[licence.claims.issuer].spans if s.added < at.size)
+        return Facts(
+            presented=parse(licence.text),
+            origin=city.origin,
+            city=city.trust(),
+            checkpoint=CheckpointFact(checkpoint, (city.published_at,) * 4, city.threshold),
+            inclusion=city.inclusion(licence.index or 0, at.size) if logged else None,
+            issuer=city.history(licence.claims.issuer, size=at.size, issued_at=city.published_at, keys=spans)
+            if licence.claims.issuer in at.histories
+            else None,
+            status=status,
+        )
+
+
+STEPS = st.lists(
+    st.sampled_from(
+        ["issue", "suspend", "resume", "revoke", "retire", "compromise", "rekey", "publish", "wait"]
+    ),
+    max_size=14,
+)
+
+
+@dataclass
+class Known:
+    """What the model remembers of a licence: its key's fate when it was logged, and its code when last published."""
+
+    licence: Licence
+    key: Reason | None
+    code: Code = Code.VALID
+    published: Code | None = None
+
+
+def run(steps: list[str]) -> tuple[TestCity, Server, list[Known], int]:
+    city = build_city()
+    code = city.issuer().code
+    fate: Reason | None = None
+    known = [Known(city.issue(expires_at=NOW + 3 * DAY), None)]
+    for n, step in enumerate(steps):
+        last = known[n % len(known)]
+        if step == "issue":
+            known.append(
+                Known(city.issue(expires_at=city.now_s + 3 * DAY, not_before=city.now_s + 100), fate)
+            )
+        elif step in ("suspend", "resume", "revoke") and last.code not in FINAL:
+            city.event(last.licence, Kind[step.upper()])
+            last.code = {"suspend": Code.SUSPENDED, "resume": Code.VALID, "revoke": Code.REVOKED}[step]
+        elif step in ("retire", "compromise") and fate is None:
+            city.end_key(code, Kind.KEY_RETIRE if step == "retire" else Kind.KEY_COMPROMISE)
+            fate = Reason.KEY_RETIRED if step == "retire" else Reason.KEY_COMPROMISED
+        elif step == "rekey":
+            city.add_key(code, ("11100000MB0143028R001",), city.key("rekey", n))
+            fate = None
+        elif step == "publish":
+            city.publish()
+            for each in known:
+                each.published = each.code
+        elif step == "wait":
+            city.now_s += 5 * 3600
+    city.publish()
+    for each in known:
+        each.published = each.code
+    return city, Server.of(city), known, city.now_s
+
+
+def expected(one: Known, at_s: int, now_s: int) -> tuple[State, Reason | None]:
+    """The verdict by a model that knows what happened, not how it is written down."""
+    t, end = max(now_s, at_s), one.licence.claims.expires_at
+    stale = now_s - at_s > DAY
+    if one.key is not None:
+        return State.INVALID, one.key
+    if one.published in FINAL:
+        return State.INVALID, Reason.REVOKED
+    if one.published == Code.SUSPENDED and not stale:
+        return State.INVALID, Reason.SUSPENDED
+    if end is not None and t >= end:
+        return State.INVALID, Reason.EXPIRED
+    if t < one.licence.claims.not_before:
+        return State.INVALID, Reason.NOT_YET_VALID
+    return (State.UNKNOWN if stale or at_s > now_s + 60 else State.VALID), None
+
+
+@given(STEPS, st.lists(st.integers(-2 * DAY, 9 * DAY), min_size=3, max_size=6))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_online_and_offline_agree_for_every_now_and_with_what_happened(
+    steps: list[str], offsets: list[int]
+) -> None:
+    city, server, known, at_s = run(steps)
+    for one in known:
+        offline = city.bundle(one.licence).to_bytes()
+        online = server.facts(one.licence)
+        for offset in (0, 60, -60, -61, DAY, DAY + 1, *offsets):
+            now_s = at_s + offset
+            verdict = verify(offline, city.policy(), now_s=now_s)
+            assert verdict == verify_facts(online, city.policy(), now_s=now_s)
+            assert (verdict.state, verdict.reason) == expected(one, at_s, now_s)
+
+
+# --- any bytes
+
+
+@dataclass(frozen=True)
+class Honest:
+    city: TestCity
+    licences: tuple[Licence, ...]
+    revoked: Licence
+    documents: tuple[dict[str, Any], ...]
+
+
+def honest() -> Honest:
+    city = build_city()
+    licences = tuple(city.issue() for _ in range(3))
+    revoked = city.issue()
+    city.event(revoked, Kind.REVOKE)
+    city.publish()
+    shown = city.present(licences[0], ["entity_name"], nonce="n", audience="a")
+    bundles = [city.bundle(licence, anchor=city.attested()) for licence in (*licences, revoked)]
+    bundles.append(city.bundle(licences[0], text=shown))
+    return Honest(city, licences, revoked, tuple(json.loads(bundle.to_bytes()) for bundle in bundles))
+
+
+WORLD = honest()
+POLICY = WORLD.city.policy()
+REAL = [canonical_json(document) for document in WORLD.documents]
+
+
+def judge(data: bytes) -> Verdict:
+    verdict = verify(data, POLICY, now_s=NOW)
+    if verdict.state is State.VALID:
+        assert verdict.presented is not None
+        originals = {licence.claims.event_id: licence for licence in WORLD.licences}
+        original = originals[verdict.presented.claims.event_id]
+        assert verdict.presented.claims == original.claims
+        assert verdict.presented.disclosed.items() <= parse(original.text).disclosed.items()
+    assert (verdict.reason is not None) == (verdict.state is State.INVALID)
+    assert bool(verdict.missing) == (verdict.state is State.UNKNOWN)
+    return verdict
+
+
+def texts(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    if isinstance(value, dict):
+        return [leaf for key, inner in value.items() for leaf in texts(inner, (*path, key))]
+    return [path] if isinstance(value, str) else []
+
+
+def replaced(document: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict[str, Any]:
+    if not path:
+        return value  # type: ignore[no-any-return] # a JSON value
+    return {**document, path[0]: replaced(document[path[0]], path[1:], value)}
+
+
+def value_at(document: Any, path: tuple[Any, ...]) -> Any:
+    for key in path:
+        document = document[key]
+    return document
+
+
+def edited(text: str, data: st.DataObject) -> str:
+    """Change one character, or one byte under the base64url of one part."""
+    parts = text.split(".")
+    if len(parts) == 3 and data.draw(st.booleans()):
+        at = data.draw(st.integers(0, 2))
+        try:
+            raw = bytearray(base64.urlsafe_b64decode(parts[at] + "=" * (-len(parts[at]) % 4)))
+        except ValueError:
+            return text + "="
+        if raw:
+            raw[data.draw(st.integers(0, len(raw) - 1))] ^= data.draw(st.integers(1, 255))
+        parts[at] = base64.urlsafe_b64encode(bytes(raw)).decode().rstrip("=")
+        return ".".join(parts)
+    at = data.draw(st.integers(0, len(text)))
+    new = data.draw(st.sampled_from(["", "A", "~", ".", "\n", "\\", '"', "１", "é", "\ud800", "{"]))
+    return text[:at] + new + text[at + data.draw(st.integers(0, 2)) :]
+
+
+def test_the_documents_are_valid_but_the_revoked_one() -> None:
+    states = [judge(data).state for data in REAL]
+    assert states == [State.VALID, State.VALID, State.VALID, State.INVALID, State.VALID]
+
+
+@given(st.sampled_from(REAL), st.data())
+@settings(max_examples=250, deadline=None)
+def test_bytes_changed_in_a_bundle_never_raise_and_never_change_what_is_valid(
+    real: bytes, data: st.DataObject
+) -> None:
+    changed = bytearray(real)
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(changed) - 1))
+        changed[at : at + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=2))
+    judge(bytes(changed))
+
+
+@given(st.sampled_from(WORLD.documents), st.data())
+@settings(max_examples=400, deadline=None)
+def test_texts_changed_in_a_bundle_never_raise_and_never_change_what_is_valid(
+    document: dict[str, Any], data: st.DataObject
+) -> None:
+    for _ in range(data.draw(st.integers(1, 2))):
+        path = data.draw(st.sampled_from(texts(document)))
+        document = replaced(document, path, edited(value_at(document, path), data))
+    judge(
+        json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode(
+            "utf-8", "surrogatepass"
+        )
+    )
+
+
+@given(st.lists(st.integers(0, len(WORLD.documents) - 1), min_size=9, max_size=9), st.sets(st.integers(0, 8)))
+@settings(max_examples=200, deadline=None)
+def test_parts_of_other_bundles_never_make_a_revoked_licence_valid(
+    chosen: list[int], dropped: set[int]
+) -> None:
+    names = sorted(WORLD.documents[0])
+    mixed = {name: WORLD.documents[n][name] for name, n in zip(names, chosen, strict=True)}
+    for at in dropped:
+        if names[at] in ("anchor", "checkpoint", "inclusion", "issuer", "recognition", "status"):
+            mixed[names[at]] = None
+    verdict = judge(canonical_json(mixed))
+    if mixed["credential"] == WORLD.documents[3]["credential"]:
+        assert verdict.state is not State.VALID
+    if mixed["status"] is None:
+        assert verdict.state is not State.VALID
+
+
+@given(st.binary(max_size=300) | st.text(max_size=300).map(lambda text: text.encode()))
+@settings(max_examples=200)
+def test_any_bytes_are_malformed(data: bytes) -> None:
+    verdict = judge(data)
+    assert (verdict.state, verdict.reason) == (State.INVALID, Reason.MALFORMED)
+
+
+@given(st.integers(-(1 << 62), 1 << 62), st.text(max_size=20), st.text(max_size=20))
+@settings(max_examples=100, deadline=None)
+def test_no_clock_and_no_challenge_raise(now_s: int, nonce: str, audience: str) -> None:
+    verdict = verify(REAL[4], POLICY, now_s=now_s, expected=Expected(nonce, audience))
+    assert verdict.state is not State.VALID
+
+
+# --- reading a verdict
+
+
+def test_verdict_of_unknown_names_everything_that_is_missing_in_the_order_of_the_steps() -> None:
+    document = {**WORLD.documents[0], "status": None, "issuer": None, "anchor": None}
+    verdict = verify(
+        canonical_json(document), WORLD.city.policy(anchor="proved"), now_s=NOW, expected=Expected("n", "a")
+    )
+    assert verdict.missing == (Missing.ISSUER, Missing.STATUS, Missing.ANCHOR, Missing.BEARER)
+    assert verdict.last_known is None and verdict.facts == {"checkpoint": NOW}
+
+
+@pytest.mark.parametrize("alg", ["EdDSA", "ES256", "SM2"])
+def test_issuers_of_each_algorithm_verify(alg: Any) -> None:
+    city = build_city("nangang")
+    city.issuer(alg=alg)
+    licence = city.issue()
+    city.publish()
+    assert verify(city.bundle(licence).to_bytes(), city.policy(), now_s=NOW).state is State.VALID
+
+
+def test_a_licence_of_chinese_names_is_valid() -> None:
+    city = build_city("xigang")
+    licence = city.issue(values={"entity_name": "海港（上海）有限公司", "address": "浦东新区１２３号"})
+    city.publish()
+    verdict = verify(city.bundle(licence).to_bytes(), city.policy(), now_s=NOW)
+    assert verdict.state is State.VALID and verdict.presented is not None
+    assert verdict.presented.disclosed == {
+        "entity_name": "海港（上海）有限公司",
+        "address": "浦东新区１２３号",
+    }

@@ -1,0 +1,114 @@
+"""The index of hashes: candidates are found whatever the runs and merges, and it can be written again."""
+
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from ledger.log.errors import LogDamaged
+from ledger.log.files import Files
+from ledger.log.store import MERGE_FACTOR, RUN_SIZE, SortedRuns
+
+
+def hashes(start: int, end: int) -> bytes:
+    return b"".join(sha256(b"%d" % number).digest()[:8] for number in range(start, end))
+
+
+def runs(folder: Path, size: int = 0) -> SortedRuns:
+    folder.mkdir(exist_ok=True)
+    index = SortedRuns(folder, files=Files())
+    if not index.column.exists():
+        index.column.touch()
+    index.open(size)
+    return index
+
+
+def add(index: SortedRuns, base: int, data: bytes) -> None:
+    index.stage(base, data)
+    index.advance(data)
+    index.maintain()
+
+
+def one(number: int) -> bytes:
+    return hashes(number, number + 1)
+
+
+def test_entries_are_found_before_and_after_they_are_sealed(tmp_path: Path) -> None:
+    index = runs(tmp_path / "runs")
+    size = RUN_SIZE + 1000
+    for base in range(0, size, 40_000):
+        add(index, base, hashes(base, min(base + 40_000, size)))
+    assert [path.name for path in (tmp_path / "runs").glob("*.run")] == [f"0-{RUN_SIZE}.run"]
+    for number in (0, 39_999, RUN_SIZE - 1, RUN_SIZE, size - 1):
+        assert index.find(one(number)) == [number]
+    assert index.find(one(size)) == []
+    assert sorted(index.find_many(one(size) + one(3) + one(size - 1))) == [(1, 3), (2, size - 1)]
+
+
+def test_a_hash_may_repeat_and_zero_is_no_key(tmp_path: Path) -> None:
+    index = runs(tmp_path / "runs")
+    data = one(7) + b"\0" * 8 + one(7)
+    add(index, 0, data + b"\0" * 8 * (RUN_SIZE - 3))
+    add(index, RUN_SIZE, one(7))
+    assert index.find(one(7)) == [0, 2, RUN_SIZE]
+    assert sorted(index.find_many(one(7))) == [(0, 0), (0, 2), (0, RUN_SIZE)]
+    assert index.find(b"\0" * 8) == []
+
+
+def test_runs_are_merged_and_still_find_everything(tmp_path: Path) -> None:
+    index = runs(tmp_path / "runs")
+    numbers = [number * RUN_SIZE + number * 17 for number in range(MERGE_FACTOR)]
+    for number in range(MERGE_FACTOR):
+        add(index, number * RUN_SIZE, hashes(number * RUN_SIZE, (number + 1) * RUN_SIZE))
+    assert [path.name for path in (tmp_path / "runs").glob("*.run")] == [f"0-{RUN_SIZE * MERGE_FACTOR}.run"]
+    again = runs(tmp_path / "runs", RUN_SIZE * MERGE_FACTOR)
+    for found in (index, again):
+        assert [found.find(one(number)) for number in numbers] == [[number] for number in numbers]
+
+
+def test_what_is_beyond_the_log_is_ignored(tmp_path: Path) -> None:
+    index = runs(tmp_path / "runs")
+    add(index, 0, hashes(0, 10))
+    index.stage(10, hashes(10, 20) + b"torn")
+    again = runs(tmp_path / "runs", 10)
+    assert again.find(one(9)) == [9] and again.find(one(10)) == []
+    add(again, 10, hashes(30, 32))
+    assert again.find(one(31)) == [11]
+
+
+def test_runs_beyond_the_log_or_left_by_a_merge_are_removed(tmp_path: Path) -> None:
+    index = runs(tmp_path / "runs")
+    add(index, 0, hashes(0, 2 * RUN_SIZE))
+    stale = tmp_path / "runs" / f"{2 * RUN_SIZE}-{RUN_SIZE}.run"
+    stale.write_bytes((tmp_path / "runs" / f"0-{RUN_SIZE}.run").read_bytes())
+    again = runs(tmp_path / "runs", RUN_SIZE + 5)
+    assert again.find(one(RUN_SIZE + 4)) == [RUN_SIZE + 4]
+    assert again.find(one(RUN_SIZE + 5)) == []
+    assert not stale.exists()
+
+
+def test_lost_runs_are_made_again_from_the_column(tmp_path: Path) -> None:
+    index = runs(tmp_path / "runs")
+    add(index, 0, hashes(0, 2 * RUN_SIZE + 3))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "runs").iterdir()}
+    for path in (tmp_path / "runs").glob("*.run"):
+        path.unlink()
+    again = runs(tmp_path / "runs", 2 * RUN_SIZE + 3)
+    assert again.find(one(RUN_SIZE + 1)) == [RUN_SIZE + 1]
+    assert {path.name: path.read_bytes() for path in (tmp_path / "runs").iterdir()} == before
+
+
+def test_a_column_shorter_than_the_log_is_damage(tmp_path: Path) -> None:
+    index = runs(tmp_path / "runs")
+    add(index, 0, hashes(0, 10))
+    with pytest.raises(LogDamaged):
+        runs(tmp_path / "runs", 11)
+
+
+def test_a_torn_run_is_damage(tmp_path: Path) -> None:
+    index = runs(tmp_path / "runs")
+    add(index, 0, hashes(0, RUN_SIZE))
+    path = tmp_path / "runs" / f"0-{RUN_SIZE}.run"
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(LogDamaged):
+        runs(tmp_path / "runs", RUN_SIZE)
