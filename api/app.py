@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from api import (
+    routes_admission,
     routes_brokers,
     routes_buyers,
     routes_events,
@@ -30,6 +31,7 @@ from privacy.types import Violation
 VERSION: Final = "0.1.0"
 _ROUTES: Final = (
     routes_everybody,
+    routes_admission,
     routes_buyers,
     routes_events,
     routes_holders,

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 from exchange import errors as market
 from ledger import errors as ledger
+from ledger.licences import errors as licences
+from ledger.log import errors as log
 from privacy import errors as privacy
 from privacy.types import Violation
 
@@ -56,6 +58,37 @@ class BodyInvalid(ApiError):
         super().__init__(f"the request breaks {len(violations)} rules")
 
 
+class LicenceRequestRejected(ApiError):
+    """A signed request to a licence service does not verify, or may not ask this. `rule` names the failed check."""
+
+    def __init__(self, rule: str, message: str) -> None:
+        self.rule = rule
+        super().__init__(f"request rejected ({rule}): {message}")
+
+
+class NonceUnknown(ApiError):
+    """A presentation answers no challenge of this service that is still open."""
+
+    def __init__(self) -> None:
+        super().__init__("expected a presentation over a nonce of this service that was not used yet")
+
+
+class LineMalformed(ApiError):
+    """A line of a stream is not what the route takes."""
+
+    def __init__(self, expected: str) -> None:
+        self.expected = expected
+        super().__init__(f"expected {expected}")
+
+
+class NotPublished(ApiError):
+    """What is asked for is not published here, or not yet."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(f"{what} is not published here")
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """An RFC 9457 problem."""
@@ -85,6 +118,10 @@ STATUS: Final[dict[type[Exception], int]] = {
     MediaTypeUnsupported: 415,
     CredentialsMissing: 401,
     BodyInvalid: 422,
+    LicenceRequestRejected: 401,
+    NonceUnknown: 409,
+    LineMalformed: 422,
+    NotPublished: 404,
     market.Unauthenticated: 401,
     market.SignInCrowded: 429,
     market.Forbidden: 403,
@@ -103,6 +140,16 @@ STATUS: Final[dict[type[Exception], int]] = {
     ledger.MalformedValue: 422,
     ledger.ChainError: 503,
     ledger.DatabaseError: 503,
+    licences.LicenceError: 422,
+    licences.BookError: 503,
+    licences.EventRefused: 409,
+    licences.LicenceUnknown: 404,
+    licences.SlotUnknown: 404,
+    licences.PrivateRecordErased: 410,
+    licences.BearerError: 401,
+    log.LogError: 503,
+    log.EventConflict: 409,
+    log.EntryMissing: 404,
     privacy.PlanRejected: 422,
     privacy.PolicyInvalid: 422,
     privacy.PlanInvalid: 422,
@@ -110,7 +157,7 @@ STATUS: Final[dict[type[Exception], int]] = {
 }
 _QUIET: Final = (ledger.ChainError, ledger.DatabaseError)  # their messages are for the operator's log
 INTERNAL: Final = Problem(
-    "internal-error", "Internal error", 500, "the exchange failed; the operator's log has it"
+    "internal-error", "Internal error", 500, "the service failed; the operator's log has it"
 )
 
 

@@ -14,6 +14,7 @@ from exchange.settings import HOLDER_MESSAGE_BYTES_MAX
 from ledger.encoding import require_shallow
 
 JSON_BYTES_MAX: Final = 1 << 20  # SQL of 64 KB and a plan over large domains fit many times over
+LICENCE_BYTES_MAX: Final = (4 << 20) + 4096  # a bundle (docs/licence.md §8), and the member around it
 _log = structlog.get_logger("api")
 
 
@@ -68,7 +69,7 @@ async def _received(scope: Scope, receive: Receive) -> Receive:
     Raises:
         BodyTooLarge: it is longer; the rest is not read.
     """
-    limit = HOLDER_MESSAGE_BYTES_MAX if scope["path"].endswith("/messages") else JSON_BYTES_MAX
+    limit = _limit(scope["path"])
     declared = dict(scope["headers"]).get(b"content-length", b"0")
     if not declared.isdigit() or int(declared) > limit:
         raise BodyTooLarge(limit)
@@ -90,6 +91,12 @@ async def _received(scope: Scope, receive: Receive) -> Receive:
         return whole.pop() if whole else await receive()
 
     return handing_receive
+
+
+def _limit(path: str) -> int:
+    if path.endswith("/messages"):
+        return HOLDER_MESSAGE_BYTES_MAX
+    return LICENCE_BYTES_MAX if path.endswith("/licence") else JSON_BYTES_MAX
 
 
 def _where(err: BaseException) -> str:

@@ -29,6 +29,13 @@ class ParticipantIn(_Body):
     name: Text200
 
 
+class LicenceIn(_Body):
+    """A licence that the sender presents: a presentation with KB-JWT, or a bundle whose credential is one; one of both."""
+
+    presentation: Annotated[str, StringConstraints(max_length=1 << 17)] | None = None
+    bundle: dict[str, Any] | None = None
+
+
 class AssetIn(_Body):
     """An asset that the sender registered on the chain, with policy and descriptor in full."""
 

@@ -165,6 +165,12 @@ class EdgeStore:
         with read_transaction(self._engine) as connection:
             return int(connection.execute(select(func.count()).select_from(sign_in_nonces)).scalar_one())
 
+    def use_nonce(self, nonce: str, now_s: int) -> bool:
+        """Use a nonce up that was given out; says whether it was, and still holds."""
+        with write_transaction(self._engine) as connection:
+            good = (sign_in_nonces.c.nonce == nonce) & (sign_in_nonces.c.expires_at > now_s)
+            return connection.execute(delete(sign_in_nonces).where(good)).rowcount == 1
+
     def begin_session(
         self, nonce: str, token_hash: bytes, session: StoredSession, now_s: int
     ) -> StoredSession:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -106,6 +107,43 @@ def run_peer(name: str, script: str, arguments: dict[str, Any], *, timeout_s: fl
         timeout=timeout_s,
         env=environment,
     )
+    if done.returncode:
+        raise CliError(f"peer {name} failed:\n{done.stderr[-1500:]}")
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def npm_environment(name: str) -> Path:
+    """Make, once, the folder of an npm peer from its locked list in `peers/<name>` and return it.
+
+    Raises:
+        CliError: the installation failed, with the end of npm's words.
+    """
+    source, folder = PEERS / name, state_root() / "cache" / "peers" / name
+    listed = b"".join((source / file).read_bytes() for file in ("package.json", "package-lock.json"))
+    wanted, marker = hashlib.sha256(listed).hexdigest(), folder / ".installed"
+    if not (marker.is_file() and marker.read_text(encoding="ascii") == wanted):
+        print(f"benchmark: installing the peer {name} into {folder} …", file=sys.stderr)
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in ("package.json", "package-lock.json"):
+            shutil.copyfile(source / file, folder / file)
+        _installing(["npm", "--prefix", str(folder), "ci", "--no-audit", "--no-fund", "--ignore-scripts"])
+        marker.write_text(wanted, encoding="ascii")
+    for script in source.glob("*.mjs"):
+        shutil.copyfile(script, folder / script.name)
+    return folder
+
+
+def run_npm_peer(
+    name: str, script: str, arguments: dict[str, Any], *, timeout_s: float = 1800
+) -> dict[str, Any]:
+    """Run `peers/<name>/<script>` with Node.js in the peer's folder; it gets and prints one JSON object.
+
+    Raises:
+        CliError: the script failed, with the end of its error output.
+    """
+    command = ["node", "--max-old-space-size=8192", str(npm_environment(name) / script), json.dumps(arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout_s)
     if done.returncode:
         raise CliError(f"peer {name} failed:\n{done.stderr[-1500:]}")
     result: dict[str, Any] = json.loads(done.stdout)

@@ -15,10 +15,14 @@ from cli import (
     holder_command,
     keys,
     market_commands,
+    market_licence,
     quality,
+    replay,
     verify,
+    witness,
 )
 from cli.errors import CliError
+from cli.licence import commands as licence
 
 VERSION = "0.1.0"
 
@@ -34,8 +38,12 @@ app.add_typer(exchange_command.app, name="exchange")
 app.add_typer(broker.app, name="broker")
 app.add_typer(buyer.app, name="buyer")
 app.add_typer(keys.app, name="keys")
+app.add_typer(licence.app, name="licence")
+app.add_typer(witness.app, name="witness")
 app.command("demo")(demo_command.demo)
 app.command("verify")(verify.verify)
+app.command("replay")(replay.replay)
+app.command("present")(market_licence.present)
 app.command("up")(market_commands.up)
 app.command("down")(market_commands.down)
 app.command("doctor")(market_commands.doctor)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import secrets
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import httpx
 import typer
 
 from cli import accounts
 from cli.errors import CliError
 from cli.home import Home, read_json
 from cli.output import print_json, print_table
-from ledger.http_auth import SignedAuth
-from ledger.keystore import Keys
-from ledger.types import Digest, to_hex
+
+if TYPE_CHECKING:  # what speaks HTTP is imported where it speaks: the command line also verifies offline
+    import httpx
+
+    from ledger.keystore import Keys
+    from ledger.types import Digest
 
 app = typer.Typer(help="Listings, assets, participants and bond of the broker.", no_args_is_help=True)
 
@@ -32,6 +34,11 @@ def publish_listing(url: str, keys: Keys, name: str, title: str, assets: list[Di
     Raises:
         CliError: the exchange refused; its reason is the message.
     """
+    import httpx
+
+    from ledger.http_auth import SignedAuth
+    from ledger.types import to_hex
+
     body = {"name": name, "title": title, "assets": sorted(to_hex(asset) for asset in assets)}
     with httpx.Client(base_url=url, auth=SignedAuth(keys.signer), timeout=30) as http:
         known = http.get(f"/listings/{name}")
@@ -57,6 +64,10 @@ def fetch_items(home: Home, resource: str, *, who: str = "exchange") -> list[dic
     Raises:
         CliError: the exchange refused.
     """
+    import httpx
+
+    from ledger.http_auth import SignedAuth
+
     settings = read_json(home.exchange / "settings.json")
     keys = accounts.open_existing(home, who)
     items: list[dict[str, Any]] = []
@@ -107,6 +118,8 @@ def list_assets(
     home: HomeOption = None,
 ) -> None:
     """Offer entrusted assets of different holders as one listing."""
+    from ledger.types import Digest
+
     found = Home.find(home)
     settings = read_json(found.exchange / "settings.json")
     keys = accounts.open_existing(found, "exchange")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import subprocess
 import sys
@@ -14,7 +15,22 @@ from cli.errors import CliError
 from cli.home import repository_root
 from cli.output import print_json, print_table
 
-BENCHMARKS = ("sealed-sum", "commit", "query", "latency", "memory", "gas")
+# name -> module of `benchmarks`
+BENCHMARKS = {
+    "sealed-sum": "sealed_sum",
+    "commit": "commit",
+    "query": "query",
+    "latency": "latency",
+    "memory": "memory",
+    "gas": "gas",
+    "tree": "tree",
+    "issue": "issue",
+    "bundle": "bundle",
+    "anchor": "anchor",
+    "licence-city": "licence_city",
+    "verify": "verify_http",
+    "crash": "crash",
+}
 
 
 def test(
@@ -35,13 +51,22 @@ def test(
 
 def bench(
     name: Annotated[str, typer.Argument(help=f"One of: {', '.join(BENCHMARKS)}.")],
+    scale: Annotated[
+        float | None,
+        typer.Option(help="licence-city: share of a city's 52,150,000 licences.", min=0.0002, max=1),
+    ] = None,
+    count: Annotated[int | None, typer.Option(help="crash: how many kills.", min=1)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure one figure beside its peer, in one run, with the environment printed."""
     if name not in BENCHMARKS:
         raise CliError(f"no benchmark {name!r}: there are {', '.join(BENCHMARKS)}")
     sys.path.insert(0, str(repository_root()))
-    result = importlib.import_module(f"benchmarks.{name.replace('-', '_')}").run()
+    benchmark = importlib.import_module(f"benchmarks.{BENCHMARKS[name]}").run
+    given = {option: value for option, value in (("scale", scale), ("count", count)) if value is not None}
+    if unknown := given.keys() - inspect.signature(benchmark).parameters:
+        raise CliError(f"the benchmark {name} has no option --{', --'.join(sorted(unknown))}")
+    result = benchmark(**given)
     if as_json:
         print_json(result)
     else:

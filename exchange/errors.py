@@ -82,6 +82,25 @@ class BuyerExcluded(Forbidden):
         super().__init__("the policy of this listing does not admit this buyer")
 
 
+class LicenceRequired(Forbidden):
+    """The account was not admitted with a business licence, and what it asks needs that. `types` are those that count."""
+
+    def __init__(self, types: tuple[str, ...]) -> None:
+        self.types = types
+        super().__init__(f"expected an account that presented a valid licence of type {' or '.join(types)}")
+
+
+class LicenceRefused(Forbidden):
+    """The licence does not admit. `reason` is that of a verdict (docs/licence.md §11), or one of this exchange's own.
+
+    Only by evidence: a licence about which nothing new is known is `LicenceUnconfirmed`.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"the licence does not admit: {reason}")
+
+
 class MessagePrivate(Forbidden):
     """Messages of this kind are given to nobody who asks."""
 
@@ -238,6 +257,20 @@ class BalanceTooLow(Conflict):
         super().__init__(f"expected {price} credits, found {available} that are free")
 
 
+class LicenceTaken(Conflict):
+    """The licence admitted the accounts of another operator before; it admits those of one only."""
+
+    def __init__(self) -> None:
+        super().__init__("this licence has admitted another operator: a licence admits the accounts of one")
+
+
+class LicenceNotAsked(Conflict):
+    """A licence for an exchange that asks for none."""
+
+    def __init__(self) -> None:
+        super().__init__("this exchange admits without a licence: there is nothing to present")
+
+
 class NotAnswerable(Conflict):
     """An acceptance for a request that is not answered, or is over."""
 
@@ -306,6 +339,30 @@ class ChainAway(Unavailable):
 
     def __init__(self) -> None:
         super().__init__("the chain cannot be reached: try again later")
+
+
+class CityAway(Unavailable):
+    """A city's licence service cannot be reached, or does not answer as it should."""
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+        super().__init__(f"the city's licence service gives no answer that can be used: {problem}")
+
+
+class LicenceUnconfirmed(Unavailable):
+    """Nothing speaks against the licence, but what is known of it is too old or incomplete. It is never taken for revoked.
+
+    Attributes:
+        missing: the facts that are absent or stale, by the names that a verdict has for them.
+        last_known: when the status was last known, in Unix seconds; None if it never was.
+    """
+
+    def __init__(self, missing: tuple[str, ...], last_known: int | None) -> None:
+        self.missing, self.last_known = missing, last_known
+        known = "never" if last_known is None else f"at {last_known}"
+        super().__init__(
+            f"the licence cannot be confirmed now: missing {', '.join(missing)}; last known {known}; try again later"
+        )
 
 
 class SchemaUnknown(ExchangeError):

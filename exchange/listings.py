@@ -9,7 +9,7 @@ from exchange.assets import Assets
 from exchange.errors import AssetUnknown, ListingInvalid, ListingStale, ListingUnknown, NotYours
 from exchange.follower import Follower
 from exchange.mirror import Mirror
-from exchange.participants import Participants, require_name, require_title
+from exchange.participants import LicenceCheck, Participants, require_name, require_title
 from exchange.store import Store
 from exchange.types import ListingRecord, Page, ShownAsset
 from ledger.contracts import listing_id as listing_id_of
@@ -33,9 +33,11 @@ class Listings:
         follower: Follower,
         assets: Assets,
         participants: Participants,
+        require_licence: LicenceCheck,
     ) -> None:
         self._broker, self._store, self._mirror, self._follower = broker, store, mirror, follower
         self._assets, self._participants = assets, participants
+        self._require_licence = require_licence
 
     def put(self, sender: Address, *, name: str, title: str, asset_ids: Sequence[Digest]) -> ListingRecord:
         """List assets under a name; again to change a listing.
@@ -44,6 +46,7 @@ class Listings:
             NotYours: the sender is not the broker of this exchange.
             NotAdmitted: the broker is not an active one.
             ListingInvalid: no assets, one or one's holder twice, not entrusted here, or different policies.
+            LicenceRequired, LicenceRefused, LicenceUnconfirmed: where the broker or a holder needs a licence.
         """
         if sender != self._broker:
             raise NotYours("market", f"its broker {to_hex(self._broker)}")
@@ -53,7 +56,11 @@ class Listings:
             raise ListingInvalid("assets", f"1 to {ASSETS_MAX} different assets", f"{len(asset_ids)} ids")
         listing_id = listing_id_of(self._broker, name)
         self._require_entrusted(listing_id, asset_ids)
-        policy = self._common_policy(name, [self._shown(asset_id) for asset_id in asset_ids])
+        shown = [self._shown(asset_id) for asset_id in asset_ids]
+        policy = self._common_policy(name, shown)
+        self._require_licence(sender, Roles.BROKER)
+        for asset in shown:
+            self._require_licence(asset.registered.holder, Roles.HOLDER)
         record = ListingRecord(
             listing_id=listing_id,
             name=name,

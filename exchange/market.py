@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from sqlalchemy import Engine
@@ -20,7 +20,7 @@ from exchange.listings import Listings
 from exchange.messages import Messages
 from exchange.mirror import Mirror
 from exchange.pace import Pace
-from exchange.participants import Participants
+from exchange.participants import LicenceCheck, Participants, admit_without_licence
 from exchange.quotes import Quotes
 from exchange.requests import Requests, Services
 from exchange.settings import Settings
@@ -31,6 +31,10 @@ from exchange.waiting import Waiting
 from exchange.workflow import Workflows
 from ledger.errors import LedgerError
 from ledger.signing import Signer
+
+if TYPE_CHECKING:
+    from exchange.admission import Admission
+    from exchange.city import CityService
 
 HOUSEKEEPING_S: Final = 60.0
 _log = structlog.get_logger("exchange.market")
@@ -45,6 +49,7 @@ class Market:
         chain: the chain side, as the broker.
         signer: the broker's account key, for quotes and receipts.
         now_s: the wall clock.
+        city: another way to the licence service of the settings' admission; None for its URL.
     """
 
     def __init__(
@@ -55,6 +60,7 @@ class Market:
         chain: ChainSide,
         signer: Signer,
         now_s: Callable[[], float] = time.time,
+        city: CityService | None = None,
     ) -> None:
         migrate(engine)
         self.settings, self.chain, self.engine = settings, chain, engine
@@ -69,6 +75,10 @@ class Market:
         )
         shared: dict[str, Any] = {"store": self.store, "follower": self.follower}
         self.participants = Participants(**shared, mirror=self.mirror)
+        self.admission = self._admission(city, now_s)
+        require_licence: LicenceCheck = (
+            admit_without_licence if self.admission is None else self.admission.require
+        )
         self.assets = Assets(**shared, mirror=self.mirror, participants=self.participants)
         self.listings = Listings(
             **shared,
@@ -76,6 +86,7 @@ class Market:
             mirror=self.mirror,
             assets=self.assets,
             participants=self.participants,
+            require_licence=require_licence,
         )
         self.quotes = Quotes(
             **shared,
@@ -95,10 +106,32 @@ class Market:
             waiting=self.waiting,
             listings=self.listings,
             participants=self.participants,
+            require_licence=require_licence,
         )
         self.requests = Requests(services, start=self.workflows.start, now_s=now_s)
         self._chores: list[Callable[[], None]] = [self.quotes.forget_expired, self.workflows.sweep]
         self._housekeeper = threading.Thread(target=self._keep_house, name="housekeeper", daemon=True)
+
+    def _admission(self, city: CityService | None, now_s: Callable[[], float]) -> Admission | None:
+        """Return admission by licence where the settings ask for it; nothing of licences is imported where they do not."""
+        terms = self.settings.admission
+        if terms is None:
+            return None
+        from exchange.admission import Admission, AdmissionParts, read_policy
+        from exchange.city import HttpCity
+
+        if city is None and terms.service_url is not None:
+            city = HttpCity(terms.service_url)
+        parts = AdmissionParts(
+            terms=terms,
+            policy=read_policy(terms),
+            origin=self.settings.origin,
+            store=self.store,
+            participants=self.participants,
+            city=city,
+            now_s=now_s,
+        )
+        return Admission(parts)
 
     def start(self) -> None:
         """Follow the chain and take up the requests that are in flight."""
@@ -112,6 +145,8 @@ class Market:
         self.workflows.stop()
         self.follower.stop()
         self._housekeeper.join(10)
+        if self.admission is not None:
+            self.admission.close()
 
     def add_chore(self, chore: Callable[[], None]) -> None:
         """Have something done once a minute."""

@@ -30,7 +30,7 @@ from exchange.errors import (
 )
 from exchange.follower import Follower
 from exchange.listings import Listings
-from exchange.participants import Participants
+from exchange.participants import LicenceCheck, Participants
 from exchange.progress import Progress
 from exchange.quotes import asset_refs, windows_of
 from exchange.settings import Settings
@@ -60,6 +60,7 @@ class Services:
     waiting: Waiting
     listings: Listings
     participants: Participants
+    require_licence: LicenceCheck
 
 
 class Requests:
@@ -88,6 +89,7 @@ class Requests:
             NotYours: the sender is not the request's buyer.
             BadSignature: the buyer did not sign it.
             RequestInvalid, ListingUnknown, ListingStale, BuyerExcluded, NotAdmitted: not as planned.
+            LicenceRequired, LicenceRefused, LicenceUnconfirmed: where a buyer needs a licence.
             QuoteMissing: no quote that holds covers it.
             NonceReused, PlanRequested, BalanceTooLow, BondTooLow, MarketFull: it cannot be taken now.
         """
@@ -99,6 +101,7 @@ class Requests:
             return self._with.store.request(request_id)
         except RequestUnknown:
             plan = self._require_planned(request, plan_json)
+            self._with.require_licence(request.buyer, Roles.BUYER)  # last: it may ask the buyer's city
         now = int(self._now_s())
         record = RequestRecord(
             request_id=request_id,

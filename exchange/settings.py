@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from exchange.errors import SettingsInvalid
-from ledger.types import Deployment
+from ledger.types import Deployment, Roles
 
 WINDOW_BLOCKS_MAX: Final = 10_000_000
 HOLDER_MESSAGE_BYTES_MAX: Final = (1 << 20) + 4096  # 2^17 cells of 8 bytes, the lane, the frame around it
@@ -52,6 +53,70 @@ class Windows:
 MANUAL_WINDOWS: Final = Windows(approve=50_000, share=400, contribute=800, answer=800)
 
 
+LICENSED_ROLES: Final = ("holder", "broker", "buyer")
+_TYPE_LENGTH: Final = 21
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdmissionTerms:
+    """Which licence admits whom.
+
+    Args:
+        policy: file with the trust policy under which licences are verified (docs/licence.md §9).
+        types: licence types that count, one of which is enough.
+        service_url: of the city's licence service, which is asked for newer facts before each request; None where participants
+            bring theirs in a bundle.
+        max_age_s: how old the last known status may be. Services publish an unchanged status list anew every 6 hours.
+        roles: who needs a licence: some of holder, broker, buyer.
+    """
+
+    policy: Path
+    types: tuple[str, ...]
+    service_url: str | None = None
+    max_age_s: int = 86_400
+    roles: tuple[str, ...] = LICENSED_ROLES
+
+    def __post_init__(self) -> None:
+        _require_range("admission.max_age_s", self.max_age_s, 1, 31 * 86_400)
+        if not self.types or not all(
+            isinstance(each, str) and len(each) == _TYPE_LENGTH for each in self.types
+        ):
+            raise SettingsInvalid(f"admission.types: expected licence types of {_TYPE_LENGTH} characters")
+        if not self.roles or set(self.roles) - set(LICENSED_ROLES):
+            raise SettingsInvalid(f"admission.roles: expected some of {', '.join(LICENSED_ROLES)}")
+        if self.service_url is not None and urlsplit(self.service_url).scheme not in ("http", "https"):
+            raise SettingsInvalid("admission.service_url: expected http(s)://AUTHORITY, or null")
+
+    @property
+    def role_bits(self) -> Roles:
+        """The roles as bits."""
+        bits = Roles(0)
+        for name in self.roles:
+            bits |= Roles[name.upper()]
+        return bits
+
+    @classmethod
+    def from_json(cls, value: object) -> AdmissionTerms:
+        """Read the terms from a mapping.
+
+        Raises:
+            SettingsInvalid: a key is missing or unknown, or a value outside its range.
+        """
+        known = {each.name for each in fields(cls)}
+        if not isinstance(value, Mapping) or set(value) - known or {"policy", "types"} - set(value):
+            raise SettingsInvalid(f"admission: expected policy, types and some of {sorted(known)}")
+        given = dict(value)
+        for name in ("types", "roles"):
+            if name in given:
+                given[name] = _read_texts(f"admission.{name}", given[name])
+        for name in ("policy", "service_url"):
+            if not isinstance(given.get(name), str | None):
+                raise SettingsInvalid(f"admission.{name}: expected a text")
+        if not given["policy"]:
+            raise SettingsInvalid("admission.policy: expected a file")
+        return cls(**{**given, "policy": Path(given["policy"])})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """One exchange.
@@ -75,6 +140,7 @@ class Settings:
         threads: that answer requests.
         live_requests_max: in flight at once.
         executor_id: name of this process in the workflows' journal; stable across restarts.
+        admission: the licence that participants must present; None where what the chain says of them is enough.
     """
 
     deployment: Deployment
@@ -96,6 +162,7 @@ class Settings:
     threads: int = 8
     live_requests_max: int = 1000
     executor_id: str = "exchange"
+    admission: AdmissionTerms | None = None
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:
@@ -138,6 +205,8 @@ class Settings:
         for name in ("windows", "manual_windows"):
             if name in given:
                 given[name] = _read_windows(name, given[name])
+        if given.get("admission") is not None:
+            given["admission"] = AdmissionTerms.from_json(given["admission"])
         return cls(**given)
 
 
@@ -159,3 +228,9 @@ def _read_windows(name: str, value: object) -> Windows:
     if not isinstance(value, Mapping) or set(value) - {"approve", "share", "contribute", "answer"}:
         raise SettingsInvalid(f"{name}: expected approve, share, contribute and answer, in blocks")
     return Windows(**value)
+
+
+def _read_texts(name: str, value: object) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
+        raise SettingsInvalid(f"{name}: expected a list of texts")
+    return tuple(value)

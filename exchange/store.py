@@ -30,10 +30,12 @@ from sqlalchemy import (
 
 from exchange.errors import CursorInvalid, RequestUnknown, SchemaUnknown
 from exchange.tables import (
+    admissions,
     answers,
     assets,
     events,
     gas,
+    licences,
     listing_assets,
     listings,
     messages,
@@ -44,6 +46,7 @@ from exchange.tables import (
 )
 from exchange.types import (
     FINAL_STAGES,
+    AdmittedLicence,
     AssetRecord,
     ListingRecord,
     MaskedAnswer,
@@ -58,7 +61,7 @@ from ledger.database import read_transaction, write_transaction
 from ledger.types import Address, Digest, Request, to_hex
 
 T = TypeVar("T")
-SCHEMA_HEAD: Final = "0001"  # the newest revision in exchange/migrations/versions
+SCHEMA_HEAD: Final = "0002"  # the newest revision in exchange/migrations/versions
 VERSION_TABLE: Final = "exchange_version"
 PAGE_MAX: Final = 200
 KEPT_MAX: Final = 1024  # requests that are kept in memory
@@ -137,6 +140,20 @@ class Store:
         with write_transaction(self._engine) as connection:
             if not _updated(connection, assets, assets.c.asset_id == record.asset_id, values):
                 connection.execute(insert(assets).values(values))
+
+    # --- licences
+
+    def licence_of(self, account: Address) -> AdmittedLicence | None:
+        """Return the licence that admitted an account, or None."""
+        row = self._row(select(licences).join(admissions).where(admissions.c.account == account))
+        return None if row is None else _licence(row)
+
+    def renew_licence(self, licence: AdmittedLicence) -> None:
+        """Keep newer facts about a licence that admitted somebody; older ones than those kept change nothing."""
+        with write_transaction(self._engine) as connection:
+            wanted = (licences.c.leaf_hash == licence.leaf_hash) & (licences.c.as_of <= licence.as_of)
+            values = {name: getattr(licence, name) for name in ("as_of", "lapses_at", "fault")}
+            _updated(connection, licences, wanted, values)
 
     # --- listings
 
@@ -373,6 +390,25 @@ class Store:
 # --- statements for use inside `Store.read` and `Store.write` --------------------------------------------
 
 
+def find_licence(connection: Connection, leaf_hash: bytes) -> AdmittedLicence | None:
+    """Return a licence that admitted somebody, or None."""
+    found = connection.execute(select(licences).where(licences.c.leaf_hash == leaf_hash))
+    row = found.mappings().one_or_none()
+    return None if row is None else _licence(row)
+
+
+def put_admission(
+    connection: Connection, account: Address, licence: AdmittedLicence, admitted_at: int
+) -> None:
+    """Insert a licence or replace it, and make it the one that admits an account."""
+    values = {name: getattr(licence, name) for name in AdmittedLicence.__dataclass_fields__}
+    if not _updated(connection, licences, licences.c.leaf_hash == licence.leaf_hash, values):
+        connection.execute(insert(licences).values(values))
+    admission = {"leaf_hash": licence.leaf_hash, "admitted_at": admitted_at}
+    if not _updated(connection, admissions, admissions.c.account == account, admission):
+        connection.execute(insert(admissions).values(account=account, **admission))
+
+
 def waiting_requests(connection: Connection) -> list[tuple[Digest, Address, int]]:
     """Return id, buyer and price of the requests that the exchange took and the chain has not opened yet."""
     rows = connection.execute(
@@ -509,6 +545,10 @@ def _find_message(
     )
     row = found.mappings().one_or_none()
     return None if row is None else _message({**row})
+
+
+def _licence(row: RowMapping) -> AdmittedLicence:
+    return AdmittedLicence(**{name: row[name] for name in AdmittedLicence.__dataclass_fields__})
 
 
 def _asset(row: RowMapping) -> AssetRecord:

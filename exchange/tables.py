@@ -128,3 +128,27 @@ gas = Table(
     Column("tx_hash", LargeBinary, primary_key=True),
     Column("gas_used", BigInteger, nullable=False),
 )
+licences = Table(
+    "licences",
+    metadata,
+    Column("leaf_hash", LargeBinary, primary_key=True),
+    Column("operator", LargeBinary, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("type_code", Text, nullable=False),
+    Column("issuer", Text, nullable=False),
+    Column("key_id", LargeBinary, nullable=False),
+    Column("log_index", BigInteger, nullable=False),
+    Column("list", BigInteger, nullable=False),
+    Column("index", Integer, nullable=False),
+    Column("expires_at", BigInteger, nullable=True),
+    Column("as_of", BigInteger, nullable=False),
+    Column("lapses_at", BigInteger, nullable=False),
+    Column("fault", Text, nullable=False),
+)
+admissions = Table(
+    "admissions",
+    metadata,
+    Column("account", LargeBinary, primary_key=True),
+    Column("leaf_hash", LargeBinary, ForeignKey("licences.leaf_hash"), nullable=False),
+    Column("admitted_at", BigInteger, nullable=False),
+)

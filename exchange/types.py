@@ -45,6 +45,38 @@ class NamedParticipant:
     name: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdmittedLicence:
+    """What the exchange remembers of a licence that admitted somebody: where it stands in its log, never what it says.
+
+    Attributes:
+        leaf_hash: of its issue in the log.
+        operator: whose accounts it admits.
+        origin: of the log.
+        type_code, issuer, key_id: of which type it is, and which department signed it with which key.
+        log_index: of its leaf.
+        list, index: its status slot.
+        expires_at: Unix seconds, exclusive; None for no end.
+        as_of: when its status was last known, in Unix seconds.
+        lapses_at: until when the facts known then may count, by their own times.
+        fault: why it does not admit, as of `as_of`; empty while it does.
+    """
+
+    leaf_hash: Digest
+    operator: Address
+    origin: str
+    type_code: str
+    issuer: str
+    key_id: bytes
+    log_index: int
+    list: int
+    index: int
+    expires_at: int | None
+    as_of: int
+    lapses_at: int
+    fault: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class AssetRecord:
     """What a holder showed here of its asset. `policy` are canonical JSON bytes hash `policy_hash`."""

@@ -20,7 +20,7 @@ U64_MAX: Final = (1 << 64) - 1
 U128_MAX: Final = (1 << 128) - 1
 U256_MAX: Final = (1 << 256) - 1
 DEPTH_MAX: Final = 256
-_SAFE_INTEGER: Final = (1 << 53) - 1
+SAFE_INTEGER: Final = (1 << 53) - 1
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 _DECIMAL = re.compile(r"0|-?[1-9][0-9]*", re.ASCII)
 _HEX = re.compile(r"0x(?:[0-9a-f]{2})*", re.ASCII)
@@ -172,7 +172,7 @@ def parse_json(data: bytes, *, size_max: int = 1 << 26) -> Any:
         raise MalformedValue("JSON", f"at most {size_max} bytes", f"{len(data)} bytes")
     require_shallow(data)
     try:
-        return json.loads(data.decode("utf-8"), parse_constant=_refuse_constant, parse_int=_number)
+        return _DECODER.decode(data.decode("utf-8"))
     except (ValueError, RecursionError) as err:
         raise MalformedValue("JSON", "a JSON text in UTF-8", type(err).__name__) from err
 
@@ -214,11 +214,14 @@ def _depth(data: bytes) -> int:
 
 def _number(text: str) -> int | float:
     value = int(text) if len(text) < 18 else float(text)
-    return value if -_SAFE_INTEGER <= value <= _SAFE_INTEGER else float(text)
+    return value if -SAFE_INTEGER <= value <= SAFE_INTEGER else float(text)
 
 
 def _refuse_constant(name: str) -> float:
     raise ValueError(name)
+
+
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_number)
 
 
 def _describe(value: object) -> str:

@@ -37,7 +37,7 @@ def decode(data: bytes, what: str) -> Item:
     Raises:
         EvidenceMalformed: bytes are missing or left over, a length is not minimal, or lists nest too deep.
     """
-    item, end = _item(data, 0, what, 0)
+    item, end = _item(data, 0, len(data), what, 0)
     if end != len(data):
         raise EvidenceMalformed(what, f"an RLP item of {end} bytes", f"{len(data)} bytes")
     return item
@@ -95,36 +95,36 @@ def _prefix(offset: int, length: int) -> bytes:
     return bytes([offset + _SHORT_MAX + len(size)]) + size
 
 
-def _item(data: bytes, start: int, what: str, depth: int) -> tuple[Item, int]:
-    """Decode the item that begins at `start`; return it and where it ends."""
+def _item(data: bytes, start: int, limit: int, what: str, depth: int) -> tuple[Item, int]:
+    """Decode the item that begins at `start` and ends before `limit`; return it and where it ends."""
     if depth > _DEPTH_MAX:
         raise EvidenceMalformed(what, f"at most {_DEPTH_MAX} levels of lists", "more")
-    if start >= len(data):
+    if start >= limit:
         raise EvidenceMalformed(what, "an RLP item", "the end of the data")
     first = data[start]
     if first < 0x80:
         return data[start : start + 1], start + 1
     is_list = first >= 0xC0
-    body, end = _bounds(data, start, first - (0xC0 if is_list else 0x80), what)
+    body, end = _bounds(data, start, limit, first - (0xC0 if is_list else 0x80), what)
     if not is_list:
         if end - body == 1 and data[body] < 0x80:
             raise EvidenceMalformed(what, "a byte below 0x80 as itself", "one with a prefix")
         return data[body:end], end
     items: list[Item] = []
     while body < end:
-        item, body = _item(data[:end], body, what, depth + 1)
+        item, body = _item(data, body, end, what, depth + 1)
         items.append(item)
     return items, end
 
 
-def _bounds(data: bytes, start: int, code: int, what: str) -> tuple[int, int]:
+def _bounds(data: bytes, start: int, limit: int, code: int, what: str) -> tuple[int, int]:
     """Return where the body of the item at `start` begins and ends."""
     body = start + 1
     if code > _SHORT_MAX:
-        size = data[body : body + code - _SHORT_MAX]
+        size = data[body : min(limit, body + code - _SHORT_MAX)]
         code, body = int.from_bytes(size, "big"), body + code - _SHORT_MAX
         if size[:1] == b"\0" or code <= _SHORT_MAX:
             raise EvidenceMalformed(what, "the shortest form of a length", f"{len(size)} bytes for {code}")
-    if body + code > len(data):
-        raise EvidenceMalformed(what, f"{code} bytes of an RLP item", f"{max(0, len(data) - body)} bytes")
+    if body + code > limit:
+        raise EvidenceMalformed(what, f"{code} bytes of an RLP item", f"{max(0, limit - body)} bytes")
     return body, body + code

@@ -11,7 +11,7 @@ import hmac
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -20,8 +20,9 @@ import numpy as np
 from sqlalchemy import Engine
 
 from ledger.database import make_engine
-from ledger.encoding import Digest, parse_json, require_keys
-from ledger.errors import LedgerError, MalformedValue
+from ledger.encoding import Digest
+from ledger.errors import LedgerError
+from ledger.licences.access import AccessFiles
 from ledger.licences.checks import (
     Checker,
     IssueTerms,
@@ -32,7 +33,7 @@ from ledger.licences.checks import (
     licence_lookup,
     prepare,
 )
-from ledger.licences.encoding import canonical
+from ledger.licences.config import SECRET_SIZE, Secrets, read_config, write_config
 from ledger.licences.errors import (
     BookDamaged,
     BookExists,
@@ -44,8 +45,7 @@ from ledger.licences.errors import (
     PrivateRecordErased,
 )
 from ledger.licences.identifiers import Identifier, require_origin
-from ledger.licences.keys import PublicKey
-from ledger.licences.layout import BookFolder, put_file
+from ledger.licences.layout import BookFolder
 from ledger.licences.leaf import KEY_KINDS, LICENCE_KINDS, Kind, Leaf
 from ledger.licences.record import template_id_of, unpack_record
 from ledger.licences.sdjwt import parse as parse_credential
@@ -59,9 +59,7 @@ from ledger.log.errors import EventConflict
 from ledger.log.notes import NoteSigner
 from ledger.log.writer import Log
 
-SECRET_SIZE: Final = 32
 RESERVE_MAX: Final = 1 << 28
-_CONFIG_KEYS: Final = frozenset({"version", "origin", "registrar", "service", "slot_key", "lookup_key"})
 _FLUSHED_BEFORE: Final = KEY_KINDS | {
     Kind.STATUS_LIST
 }  # what is checked against the state and not against a batch
@@ -73,14 +71,6 @@ class Receipt:
 
     index: int
     leaf_hash: Digest
-
-
-@dataclass(frozen=True, slots=True)
-class Secrets:
-    """What the service keeps to itself: the order of slots, and the key under which licences are found."""
-
-    slot_key: bytes = field(repr=False)
-    lookup_key: bytes = field(repr=False)
 
 
 class LicenceBook:
@@ -128,16 +118,7 @@ class LicenceBook:
         root.chmod(0o700)
         if not folder.log.exists():
             Log.create(folder.log, parties.origin, signer).close()
-        config = {
-            "version": 1,
-            "origin": parties.origin,
-            "registrar": parties.registrar.jwk(),
-            "service": parties.service.jwk(),
-            "slot_key": rand[:SECRET_SIZE].hex(),
-            "lookup_key": rand[SECRET_SIZE:].hex(),
-        }
-        put_file(folder.config, canonical(config, "book.json"))
-        folder.config.chmod(0o600)
+        write_config(folder, parties, Secrets(rand[:SECRET_SIZE], rand[SECRET_SIZE:]))
         return cls.open(root, signer, database_url=database_url)
 
     @classmethod
@@ -430,7 +411,9 @@ class LicenceBook:
         return self._read(self.log.evidence(index))
 
     def erase(self, index: int) -> None:
-        """Destroy a licence's credential, its salts and its disclosures, durably. Leaf and status stay.
+        """Destroy a licence's credential, its salts and disclosures, and the salts of its access records, durably.
+
+        Leaf and status stay, and can be linked to the licence only by who kept a copy of the credential.
 
         Raises:
             LicenceUnknown: no licence was issued at this log index.
@@ -439,6 +422,7 @@ class LicenceBook:
         if not 0 <= index < self.log.size or Leaf.decode(self.log.entry(index)).kind not in LICENCE_KINDS:
             raise LicenceUnknown(f"no licence was issued at log index {index}")
         with self._writing:
+            AccessFiles(self.folder.access).erase(index)
             self.log.erase_evidence(index)
 
     def rebuild(self) -> None:
@@ -489,24 +473,3 @@ class LicenceBook:
     def _identifier_of(self, index: int) -> Identifier | None:
         evidence = self.log.evidence(index)
         return parse_credential(self._read(evidence)).claims.identifier if evidence else None
-
-
-def read_config(folder: BookFolder) -> tuple[Parties, Secrets]:
-    """Read whose book a folder holds.
-
-    Raises:
-        BookMismatch: there is no book.
-        BookDamaged: its description is not as it was written.
-    """
-    try:
-        data = folder.config.read_bytes()
-    except FileNotFoundError as err:
-        raise BookMismatch(f"there is no book in {folder.root.name!r}") from err
-    try:
-        given = require_keys("book.json", parse_json(data), _CONFIG_KEYS)
-        registrar, service = (PublicKey.from_jwk(given[name]) for name in ("registrar", "service"))
-        slot_key, lookup_key = (bytes.fromhex(given[name]) for name in ("slot_key", "lookup_key"))
-        parties = Parties(require_origin(given["origin"]), registrar, service)
-    except (MalformedValue, LicenceError, TypeError, ValueError) as err:
-        raise BookDamaged("book.json", "the description of a book", "something else") from err
-    return parties, Secrets(slot_key, lookup_key)

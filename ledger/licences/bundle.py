@@ -165,12 +165,12 @@ def _without_token(data: bytes) -> tuple[bytes, str | None]:
     its place; where that is a bundle in its one form with an empty token, the bundle with the token is one: printable ASCII
     without quotes and backslashes is its own JSON form.
     """
-    at = data.rfind(_TOKEN)
-    if at < 0 or len(data) > BUNDLE_MAX or not data.endswith(_AFTER_TOKEN):
+    if len(data) > BUNDLE_MAX or not data.endswith(_AFTER_TOKEN):
         return data, None
-    start, end = at + len(_TOKEN), len(data) - len(_AFTER_TOKEN)
+    end = len(data) - len(_AFTER_TOKEN)
+    start = data.rfind(b'"', 0, end) + 1  # one character is found at memory speed, `_TOKEN` is not
     token = data[start:end]
-    if not token or b'"' in token or b"\\" in token:
+    if not token or not data.endswith(_TOKEN, 0, start) or b"\\" in token:
         return data, None
     characters = np.frombuffer(token, dtype=np.uint8)
     if int(characters.min()) < 0x20 or int(characters.max()) > 0x7E:

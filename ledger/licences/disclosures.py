@@ -130,13 +130,15 @@ class Resolver:
         return made
 
     def _take(self, digest: object, size: int) -> list[Any] | None:
-        parse_b64u(digest, "digest", 32)
+        found = self._opened.get(digest) if isinstance(digest, str) else None
+        if found is None:  # a decoy, or what is not shown: it has the form of a digest all the same
+            parse_b64u(digest, "digest", DIGEST_SIZE)
         if not isinstance(digest, str) or digest in self._seen:
             raise Malformed("digest", "a digest once", "a repeated digest")
         self._seen.add(digest)
-        if digest not in self._opened:
+        if found is None:
             return None
-        array = self._opened[digest][0]
+        array = found[0]
         if len(array) != size:
             raise Malformed("disclosure", f"{size} elements where its digest stands", f"{len(array)}")
         self.used.add(digest)

@@ -8,7 +8,9 @@ Source: GB 32100-2015; GB/T 36904-2018; ISO/IEC 7064:2003, MOD 37,36.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from ledger.licences.errors import IdentifierInvalid, Malformed
@@ -25,6 +27,7 @@ ISSUER_URN: Final = "urn:shuyao:issuer:"
 TYPE_URN: Final = "urn:shuyao:licence:"
 STATUS_URN: Final = "urn:shuyao:status:"
 LIST_MAX: Final = 0xFFFFFFFE
+_ORIGIN: Final = re.compile(r"[!-*,-~]+", re.ASCII)
 _VALUES: Final = {character: value for value, character in enumerate(ALPHANUMERIC)}
 _STEP: Final = {
     (character, p): ((p + value) % 36 or 36) * 2 % 37
@@ -47,7 +50,14 @@ def uscc_check(text: str) -> str:
     """
     _require_size(text, USCC_SIZE - 1)
     _require_alphabet(text, USCC_ALPHABET)
-    total = sum(weights[character] for weights, character in zip(_WEIGHTED, text, strict=True))
+    return _uscc_check(text)
+
+
+@lru_cache(maxsize=4096)  # the same few issuers and types come up in every part of every bundle
+def _uscc_check(text: str) -> str:
+    total = 0
+    for weights, character in zip(_WEIGHTED, text, strict=True):
+        total += weights[character]
     return USCC_ALPHABET[-total % 31]
 
 
@@ -62,7 +72,7 @@ def require_uscc(text: str, at: int = 0) -> str:
     """
     _require_size(text, USCC_SIZE, at)
     _require_alphabet(text, USCC_ALPHABET, at)
-    if uscc_check(text[:-1]) != text[-1]:
+    if _uscc_check(text[:-1]) != text[-1]:
         raise IdentifierInvalid(at + USCC_SIZE - 1, "a wrong check character of a credit code")
     return text
 
@@ -251,7 +261,7 @@ def require_origin(origin: object) -> str:
     """
     if not isinstance(origin, str) or not 1 <= len(origin) <= ORIGIN_MAX:
         raise Malformed("origin", f"1 to {ORIGIN_MAX} characters", "another length or type")
-    if not all("!" <= character <= "~" and character != "+" for character in origin):
+    if not _ORIGIN.fullmatch(origin):
         raise Malformed("origin", "printable ASCII without spaces and plus", "another character")
     return origin
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, Protocol, cast
 
 from ledger.encoding import Digest
@@ -125,6 +126,7 @@ def _json_of(typ: str) -> _JsonParser:
     return parse_any if typ == KEY_BINDING_TYP else parse_canonical
 
 
+@lru_cache(maxsize=1024)  # all licences of an issuer have one header
 def _parse_header(part: str, typ: str) -> tuple[Algorithm, str]:
     header = _json_of(typ)(parse_b64u(part, "header"), "header", size_max=_HEADER_MAX)
     names = {"alg", "typ"} if typ == KEY_BINDING_TYP else {"alg", "kid", "typ"}

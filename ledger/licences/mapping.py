@@ -29,7 +29,6 @@ import yaml
 
 from ledger.encoding import require_shallow
 from ledger.errors import MalformedValue
-from ledger.licences.encoding import canonical
 from ledger.licences.errors import BackfillRefused, LicenceError
 from ledger.licences.identifiers import require_type, require_uscc, require_version
 from ledger.licences.keys import PublicKey
@@ -144,11 +143,6 @@ class BackfillMapping:
             "fields": dict(self.fields),
             "holder": self.holder.jwk(),
         }
-
-    @property
-    def bytes(self) -> bytes:
-        """The mapping in canonical form."""
-        return canonical(self.describe(), "mapping")
 
     def require_kind(self, kind: LicenceType) -> None:
         """Refuse a mapping that is not for this type.

@@ -179,6 +179,7 @@ class BookState:
         self._files.replace(self._folder / _APPLIED, (canonical({"size": self.size}, "applied"),))
         self._store.put_setting(_APPLIED, str(self.size))
         self._synced = self.size
+        self._issues.maintain()  # only now: a run beyond the durable size would be dropped on opening, with all that it has
 
     # --- questions ---------------------------------------------------------------------------------------
 
@@ -306,7 +307,6 @@ class BookState:
             self._write_issues(changes, number, issued[1][here], issued[2][here])
         for (number, index), code in changes.codes.items():
             self.slots.set_code(number, index, code)
-        self._issues.maintain()
         self.size = end
         if self.size - self._synced >= SYNC_EVERY:
             self.sync()

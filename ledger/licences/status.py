@@ -39,6 +39,9 @@ ROUNDS: Final = 8
 _HALF_BITS: Final = LIST_BITS // 2
 _HALF: Final = 1 << _HALF_BITS
 _URLSAFE: Final = b"-_"
+_ZLIB_HEADER: Final = (
+    2  # bytes; the checksum after the stream covers all of it, so who reads one entry cannot use it
+)
 _LEVEL: Final = 8  # 9 takes three times as long for 2 %
 _TTL_MAX: Final = 366 * 86_400
 _FREE: Final = bytes([Code.NOT_ISSUED * 0x11])
@@ -258,7 +261,7 @@ class StatusToken:
         )
 
     def code(self, index: int) -> int:
-        """Return one entry, unpacking the list only as far as that.
+        """Return one entry, unpacking the list only as far as that and without a checksum, which only its end has.
 
         Raises:
             Malformed: no such index.
@@ -266,10 +269,21 @@ class StatusToken:
         """
         require_int("status index", index, 0, LIST_SIZE - 1)
         size = (index >> 1) + 1
-        data, _ = self._unpack(size)
-        if len(data) != size:
-            raise StatusListDamaged(f"status list: expected {LIST_BYTES} bytes, got {len(data)}")
+        data, _ = _unpack(zlib.decompressobj(-zlib.MAX_WBITS), self.packed[_ZLIB_HEADER:], size)
+        if not self._has_header or len(data) != size:
+            raise StatusListDamaged(f"status list: expected a zlib stream of {LIST_BYTES} bytes")
         return _nibble(data[-1], index)
+
+    @property
+    def _has_header(self) -> bool:
+        """Whether the packed bits begin as a zlib stream does (RFC 1950 §2.2): deflate, check bits, no dictionary."""
+        head = self.packed[:_ZLIB_HEADER]
+        return (
+            len(head) == _ZLIB_HEADER
+            and head[0] & 0x8F == 8
+            and int.from_bytes(head, "big") % 31 == 0
+            and not head[1] & 0x20
+        )
 
     def bits(self) -> StatusBits:
         """Return the whole list.
@@ -277,21 +291,25 @@ class StatusToken:
         Raises:
             StatusListDamaged: it does not unpack to its length or not to its digest, or something follows it.
         """
-        data, ended = self._unpack(LIST_BYTES + 1)
+        data, ended = _unpack(zlib.decompressobj(), self.packed, LIST_BYTES + 1)
         if len(data) != LIST_BYTES or not ended:
             raise StatusListDamaged(f"status list: expected a zlib stream of {LIST_BYTES} bytes and no more")
         if sha256(data).digest() != self.digest:
             raise StatusListDamaged("status list: the unpacked bits have another digest than the token says")
         return StatusBits(data)
 
-    def _unpack(self, size_max: int) -> tuple[bytes, bool]:
-        """Return at most the first `size_max` unpacked bytes, and whether the stream ended there with nothing after it."""
-        stream = zlib.decompressobj()
-        try:
-            data = stream.decompress(self.packed, size_max)
-        except zlib.error as err:
-            raise StatusListDamaged("status list: expected a zlib stream") from err
-        return data, stream.eof and not stream.unused_data
+
+def _unpack(stream: Any, packed: bytes, size_max: int) -> tuple[bytes, bool]:
+    """Return at most the first `size_max` unpacked bytes, and whether the stream ended there with nothing after it.
+
+    Raises:
+        StatusListDamaged: it is no such stream.
+    """
+    try:
+        data = stream.decompress(packed, size_max)
+    except zlib.error as err:
+        raise StatusListDamaged("status list: expected a zlib stream") from err
+    return data, stream.eof and not stream.unused_data
 
 
 def _decode(text: bytes, what: str) -> bytes:

@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Final
 
 from ledger.errors import MalformedValue
-from ledger.log.errors import EntryTooLong, LogDamaged
+from ledger.log.errors import EntryTooLong, LogDamaged, TileMalformed
 from ledger.log.tiles import ENTRY_SIZE_MAX, TILE_WIDTH, decode_bundle, encode_bundle
 from ledger.log.tree import HASH_SIZE, hash_leaves
 
@@ -171,6 +171,13 @@ class Batch:
         Raises:
             LogDamaged: it is torn, altered or of another version.
         """
+        try:
+            return cls._decode(journal)
+        except (MalformedValue, TileMalformed) as err:
+            raise LogDamaged(f"the journal holds no batch: {err}") from err
+
+    @classmethod
+    def _decode(cls, journal: bytes) -> Batch:
         body = memoryview(journal)[:-HASH_SIZE]
         if not hmac.compare_digest(sha256(body).digest(), journal[-HASH_SIZE:]) or bytes(body[:5]) != _MAGIC:
             raise LogDamaged("the journal is torn: its bytes do not have the hash that ends it")
@@ -186,4 +193,6 @@ class Batch:
             event_ids, lookups, entries, evidence = fields
             leaves = hash_leaves(decode_bundle(entries, len(event_ids) // EVENT_ID_SIZE, "journal"))
             bundles.append(Bundle(entries, leaves, evidence, event_ids, lookups))
+        if at != len(body):
+            raise LogDamaged(f"the journal holds no batch: it ends at {at} of {len(body)} bytes")
         return cls(base, base_root, tuple(bundles))

@@ -110,6 +110,10 @@ class LogBusy(LogError):
     """Another process writes this log."""
 
 
+class LogClosed(LogError):
+    """This `Log` does not hold the lock: it was closed, or it is the copy of one in a forked process."""
+
+
 class LogExists(LogError):
     """There is a log in this folder already."""
 

@@ -18,6 +18,7 @@ from ledger.log.notes import NoteSigner
 from ledger.log.tiles import TILE_HEIGHT, TILE_WIDTH, bundle_path, index_path, tile_path
 
 _VERSION: Final = "1"
+_held: set[int] = set()  # descriptors of the locks that this process has
 _CONFIG_KEYS: Final = frozenset({"version", "origin", "key"})
 
 
@@ -92,7 +93,7 @@ def outgrown_partials(base: int, size: int) -> list[str]:
 
 
 def take_lock(path: Path) -> int:
-    """Lock a file until its descriptor, which is returned, is closed.
+    """Lock a file until its descriptor, which is returned, is given to `release_lock`.
 
     Raises:
         LogBusy: another process, or another `Log` of this one, has the lock.
@@ -103,7 +104,24 @@ def take_lock(path: Path) -> int:
     except BlockingIOError as err:
         os.close(descriptor)
         raise LogBusy("another process writes this log") from err
+    _held.add(descriptor)
     return descriptor
+
+
+def release_lock(descriptor: int) -> None:
+    """Give a lock of `take_lock` back."""
+    _held.discard(descriptor)
+    os.close(descriptor)
+
+
+def _forget_locks() -> None:
+    # a forked worker that outlives its killed parent would keep the log locked for ever
+    for descriptor in _held:
+        os.close(descriptor)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_forget_locks)
 
 
 @contextmanager
@@ -117,4 +135,4 @@ def locked(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        os.close(descriptor)
+        release_lock(descriptor)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 
@@ -23,6 +25,7 @@ SIGNATURES_MAX: Final = 64
 TIME_MAX: Final = (1 << 63) - 1
 _ALGORITHMS: Final = (ED25519, COSIGNATURE)
 _DASH: Final = "— "
+_NOT_IN_NAMES: Final = re.compile(r"[\s+\x00-\x1f]")
 _SIGNATURE_SIZE: Final = 64
 
 
@@ -30,12 +33,14 @@ def require_name(name: str) -> None:
     """Refuse what cannot be a key's name.
 
     Raises:
-        NoteMalformed: it is empty, or has a space of any script, a plus sign or a control character.
+        NoteMalformed: it is empty, is no Unicode (a lone surrogate, as JSON may carry), or has a space of any script,
+            a plus sign or a control character.
 
     Source: C2SP signed-note, Format.
     """
-    if not name or any(c.isspace() or c == "+" or c < " " for c in name):
+    if not name or _NOT_IN_NAMES.search(name):
         raise NoteMalformed("key name: expected a text without spaces, plus signs and control characters")
+    _utf8_size(name, "key name")
 
 
 def decode_base64(text: str, what: str) -> bytes:
@@ -76,8 +81,7 @@ class NoteKey:
     @property
     def key_id(self) -> bytes:
         """The first 4 bytes of SHA-256(name, newline, algorithm, key). Source: C2SP signed-note."""
-        encoded = self.name.encode("utf-8") + b"\n" + bytes([self.algorithm]) + self.public_key
-        return sha256(encoded).digest()[:4]
+        return _key_id(self.name, self.algorithm, self.public_key)
 
     def to_text(self) -> str:
         """Return the verifier key: `name+hex key id+base64(algorithm, key)`."""
@@ -100,6 +104,11 @@ class NoteKey:
         if parts[1] != key.key_id.hex():
             raise NoteMalformed(f"key id: expected {key.key_id.hex()}, got {parts[1][:16]!r}")
         return key
+
+
+@lru_cache(maxsize=4096)  # a verifier asks for the ids of the same few keys with every note
+def _key_id(name: str, algorithm: int, public_key: bytes) -> bytes:
+    return sha256(name.encode("utf-8") + b"\n" + bytes([algorithm]) + public_key).digest()[:4]
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +203,9 @@ class SignedNote:
 
         Source: C2SP signed-note, Format.
         """
-        if len(note) > NOTE_SIZE_MAX:
-            raise NoteMalformed(f"note: expected at most {NOTE_SIZE_MAX} bytes, got {len(note)}")
+        size = _utf8_size(note, "note") if isinstance(note, str) else len(note)
+        if size > NOTE_SIZE_MAX:
+            raise NoteMalformed(f"note: expected at most {NOTE_SIZE_MAX} bytes, got {size}")
         if isinstance(note, bytes):
             try:
                 note = note.decode("utf-8")
@@ -218,12 +228,16 @@ class SignedNote:
 def _require_text(text: str) -> None:
     if not text.endswith("\n") or any(c < " " and c != "\n" for c in text):
         raise NoteMalformed("note text: expected lines without control characters, each with its newline")
-    try:
-        size = len(text.encode("utf-8"))
-    except UnicodeEncodeError as err:
-        raise NoteMalformed("note text: expected Unicode without lone surrogates") from err
+    size = _utf8_size(text, "note text")
     if size > NOTE_SIZE_MAX:
         raise NoteMalformed(f"note text: expected at most {NOTE_SIZE_MAX} bytes, got {size}")
+
+
+def _utf8_size(text: str, what: str) -> int:
+    try:
+        return len(text.encode("utf-8"))
+    except UnicodeEncodeError as err:
+        raise NoteMalformed(f"{what}: expected Unicode without lone surrogates") from err
 
 
 @dataclass(frozen=True, slots=True)

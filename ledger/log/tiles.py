@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -38,8 +39,8 @@ NODES_SIZE: Final = (16 + 8 + 4 + 2) * HASH_SIZE
 _LEAF_TILES_KEPT: Final = 1024  # of up to 16 KB each
 _UPPER_TILES_KEPT: Final = 2048
 _PATH: Final = re.compile(
-    r"tile/(entries|0|[1-9][0-9]?)((?:/x[0-9]{3})*)/([0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?", re.ASCII
-)
+    r"tile/(entries|0|[1-9][0-9]?)((?:/x[0-9]{3}){0,6})/([0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?", re.ASCII
+)  # seven groups are more than the tiles of 2^63 entries need
 
 
 def index_path(n: int) -> str:
@@ -83,7 +84,7 @@ def parse_tile_path(path: str) -> TileName:
         width = TILE_WIDTH if match[4] is None else int(match[4])
         name = TileName(level, n, width)
         canonical = bundle_path(n, width) if level is None else tile_path(level, n, width)
-        if canonical == path and (level is None or level <= LEVEL_MAX):
+        if canonical == path and width <= TILE_WIDTH and (level is None or level <= LEVEL_MAX):
             return name
     raise TileMalformed(path[:80], "a canonical tile path", "another form")
 
@@ -298,15 +299,18 @@ class DirectoryTiles(CachedTiles):
 
     def _fetch(self, path: str, size_max: int) -> bytes:
         try:
-            descriptor = os.open(f"{self._folder}/{path}", os.O_RDONLY | os.O_CLOEXEC)
+            # not blocking: in a folder that came from somebody else a pipe may stand where a tile belongs
+            descriptor = os.open(f"{self._folder}/{path}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            try:
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise TileMalformed(path, "a file", "something else")
+                data = os.pread(descriptor, size_max + 1, 0)
+            finally:
+                os.close(descriptor)
         except (FileNotFoundError, NotADirectoryError) as err:
             raise EntryMissing(path) from err
         except OSError as err:
             raise StorageFailed(f"{path} cannot be read: {err.strerror}") from err
-        try:
-            data = os.pread(descriptor, size_max + 1, 0)
-        finally:
-            os.close(descriptor)
         if len(data) > size_max:
             raise TileMalformed(path, f"at most {size_max} bytes", "more")
         return data

@@ -23,7 +23,7 @@ from ledger.log.errors import (
     NoteUnverified,
     WitnessRefused,
 )
-from ledger.log.files import Files, storage_errors
+from ledger.log.files import TEMPORARY, Files, storage_errors
 from ledger.log.notes import (
     COSIGNATURE,
     NOTE_SIZE_MAX,
@@ -33,13 +33,14 @@ from ledger.log.notes import (
     decode_base64,
     encode_base64,
 )
-from ledger.log.tree import EMPTY_ROOT, SIZE_MAX, verify_consistency
+from ledger.log.tree import EMPTY_ROOT, HASH_SIZE, SIZE_MAX, verify_consistency
 
 PROOF_LINES_MAX: Final = 63
 REQUEST_SIZE_MAX: Final = NOTE_SIZE_MAX + 8 * 1024
 SIZE_TYPE: Final = "text/x.tlog.size"
 TEXT_TYPE: Final = "text/plain; charset=utf-8"
-EVIDENCE_MAX: Final = 1024  # refused requests kept for each log: a log that floods its witness fills no disk
+EVIDENCE_MAX: Final = 1024  # refused checkpoints kept for each log and rule: a flood of them fills no disk
+_KEPT: Final = ("fork", "proof")  # the rules that a log itself may have broken
 _OLD: Final = re.compile(r"old (0|[1-9][0-9]{0,18})", re.ASCII)
 
 
@@ -85,6 +86,8 @@ class WitnessRequest:
         if len(lines) > PROOF_LINES_MAX:
             raise NoteMalformed(f"request: expected at most {PROOF_LINES_MAX} proof lines, got {len(lines)}")
         proof = tuple(decode_base64(line, "proof line") for line in lines)
+        if any(len(line) != HASH_SIZE for line in proof):
+            raise NoteMalformed(f"request: expected proof lines of {HASH_SIZE} bytes")
         return cls(int(match[1]), proof, SignedNote.parse(note))
 
 
@@ -180,8 +183,8 @@ class Witness:
             try:
                 _require_next(known, request, checkpoint)
             except WitnessRefused as refusal:
-                if refusal.rule in ("fork", "proof"):
-                    self._keep(checkpoint.origin, body)
+                if refusal.rule in _KEPT:
+                    self._keep(checkpoint.origin, refusal.rule, request.note)
                 raise
             line = cosign(request.note.text, self._signer, now_s).to_line()
             with storage_errors():
@@ -224,10 +227,11 @@ class Witness:
             os.close(descriptor)
 
     def _state(self, origin: str) -> Checkpoint:
-        try:
-            state = self._path(origin).read_bytes()
-        except FileNotFoundError:
-            return Checkpoint(origin, 0, EMPTY_ROOT)
+        with storage_errors():
+            try:
+                state = self._path(origin).read_bytes()
+            except FileNotFoundError:
+                return Checkpoint(origin, 0, EMPTY_ROOT)
         if sha256(state[32:]).digest() != state[:32]:
             raise LogDamaged("the witness's state is torn: its bytes do not have the hash that begins it")
         try:
@@ -235,19 +239,41 @@ class Witness:
         except LogError as err:
             raise LogDamaged("the witness's state is no checkpoint") from err
 
-    def _keep(self, origin: str, body: bytes) -> None:
-        """Keep a request that the log signed and that contradicts what it signed before: proof of its misbehaviour."""
-        folder = self._path(origin).with_suffix(".refused")
-        path = folder / sha256(body).hexdigest()
+    def _folder_of(self, origin: str, rule: str) -> Path:
+        return self._path(origin).with_suffix(f".{rule}")
+
+    def _keep(self, origin: str, rule: str, note: SignedNote) -> None:
+        """Keep a refused checkpoint with the log's own signature: it may prove the log's misbehaviour.
+
+        What a stranger can choose is left out, proof lines and signatures of others, and each rule has its own folder:
+        no flood of true checkpoints with false proofs takes the place of the two that contradict each other.
+        """
+        folder, key = self._folder_of(origin, rule), self._logs[origin]
+        path = folder / sha256(note.text.encode("utf-8")).hexdigest()
         if folder.is_dir() and (path.exists() or sum(1 for _ in folder.iterdir()) >= EVIDENCE_MAX):
             return
+        lines = tuple(line for line in note.signatures if (line.name, line.key_id) == (key.name, key.key_id))
         with storage_errors():
-            self._files.replace(path, (body,))
+            self._files.make_folder(folder)
+            self._files.sync(())
+            self._files.replace(path, (SignedNote(note.text, lines).to_text().encode("utf-8"),))
 
-    def refused(self, origin: str) -> list[bytes]:
-        """Return the kept requests in which a log contradicts itself, in no particular order."""
-        folder = self._path(origin).with_suffix(".refused")
-        return [path.read_bytes() for path in sorted(folder.iterdir())] if folder.is_dir() else []
+    def refused(self, origin: str, rule: str = "fork") -> list[bytes]:
+        """Return the kept checkpoints, as notes signed by the log, in no particular order.
+
+        Args:
+            origin: of the log.
+            rule: "fork" for those with another root at the size that was cosigned: each proves, with the cosigned one,
+                that the log forked. "proof" for those that came without a proof that leads to them.
+
+        Raises:
+            StorageFailed: they cannot be read.
+        """
+        folder = self._folder_of(origin, rule)
+        with storage_errors():
+            if not folder.is_dir():
+                return []
+            return [path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix != TEMPORARY]
 
 
 def _require_next(known: Checkpoint, request: WitnessRequest, checkpoint: Checkpoint) -> None:

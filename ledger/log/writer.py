@@ -37,6 +37,7 @@ from ledger.log.checkpoint import (
 from ledger.log.errors import (
     CheckpointMalformed,
     EntryMissing,
+    LogClosed,
     LogDamaged,
     LogExists,
     NotAligned,
@@ -47,7 +48,7 @@ from ledger.log.errors import (
 )
 from ledger.log.files import TEMPORARY, Files, storage_errors
 from ledger.log.growth import Edges, Growth, grow, read_edges, restore_nodes
-from ledger.log.layout import Layout, locked, outgrown_partials, take_lock
+from ledger.log.layout import Layout, locked, outgrown_partials, release_lock, take_lock
 from ledger.log.notes import NoteKey, NoteSigner, SignedNote
 from ledger.log.placement import LeafHashes, place_bundles, place_items
 from ledger.log.store import EventIndex
@@ -85,7 +86,22 @@ def _load_head(at: Layout, reader: DirectoryTiles, key: NoteKey) -> _Head:
         raise LogDamaged(f"the newest tree is not there: {err}") from err
     if root_of_edges(edges) != checkpoint.root:
         raise LogDamaged(f"the tiles of {checkpoint.size} entries do not have the checkpoint's root")
+    _require_no_rollback(at, checkpoint, key)
     return _Head(checkpoint, note.to_text(), edges)
+
+
+def _require_no_rollback(at: Layout, checkpoint: Checkpoint, key: NoteKey) -> None:
+    """Refuse a checkpoint older than the cosigned one: going on from it would fork a tree that witnesses have seen."""
+    try:
+        cosigned = verify_log_checkpoint(at.cosigned.read_bytes(), origin=key.name, log_key=key)
+    except FileNotFoundError:
+        return
+    except (NoteMalformed, NoteUnverified, CheckpointMalformed, WrongOrigin) as err:
+        raise LogDamaged(f"the cosigned checkpoint is torn or altered: {err}") from err
+    if cosigned.size > checkpoint.size or (cosigned.size == checkpoint.size and cosigned != checkpoint):
+        raise LogDamaged(
+            f"the witnesses cosigned {cosigned.size} entries, the checkpoint has {checkpoint.size}: it was rolled back"
+        )
 
 
 class Log:
@@ -95,6 +111,7 @@ class Log:
         """Take over an open lock; use `create` and `open`."""
         self._at = Layout(folder)
         self._signer, self._files, self._lock = signer, files, lock
+        self._process = os.getpid()
         self._writing = threading.RLock()
         self._index = EventIndex(self._at.index, files=files)
         self._reader = DirectoryTiles(self._at.public, nodes=self._at.nodes)
@@ -160,7 +177,7 @@ class Log:
             log = cls(folder, signer, files=files or Files(), lock=lock)
             log._settle()
         except BaseException:
-            os.close(lock)
+            release_lock(lock)
             raise
         return log
 
@@ -169,9 +186,9 @@ class Log:
         with self._writing:
             self._reader.close()
             self._index.close()
-            if self._lock >= 0:
-                os.close(self._lock)
-                self._lock = -1
+            if self._lock >= 0 and os.getpid() == self._process:
+                release_lock(self._lock)
+            self._lock = -1
 
     def __enter__(self) -> Self:
         return self
@@ -272,6 +289,7 @@ class Log:
             EventConflict: an event id is taken by another entry; nothing is written.
             DiskFull: no room; not acknowledged, repeat it later.
             StorageFailed: the operating system refused to write; as for `DiskFull`.
+            LogClosed: the log was closed, or is another process's.
         """
         with self._writing:
             self._settle()
@@ -298,6 +316,7 @@ class Log:
             MalformedValue: a bundle does not have 256 entries.
             DiskFull: no room; not acknowledged, repeat it later.
             StorageFailed: the operating system refused to write; as for `DiskFull`.
+            LogClosed: the log was closed, or is another process's.
         """
         with self._writing:
             self._settle()
@@ -319,14 +338,17 @@ class Log:
 
     def _settle(self) -> None:
         """Complete the batch that a crash or a full disk interrupted, if there is one; run by every writing call."""
+        self._require_lock()
         unfinished = self._at.journal.with_name(self._at.journal.name + TEMPORARY)
         if unfinished.exists():
             with storage_errors():
                 self._files.remove(unfinished)  # not a journal yet: nothing of it was written elsewhere
-        try:
-            batch = Batch.from_journal(self._at.journal.read_bytes())
-        except FileNotFoundError:
-            return
+        with storage_errors():
+            try:
+                journal = self._at.journal.read_bytes()
+            except FileNotFoundError:
+                return
+        batch = Batch.from_journal(journal)
         checkpoint = self._head.checkpoint
         with storage_errors():
             self._files.sync_names(self._at.folder)
@@ -336,6 +358,11 @@ class Log:
                 self._finish(batch)
             else:
                 raise LogDamaged(f"the journal starts at {batch.base}, the log has {checkpoint.size} entries")
+
+    def _require_lock(self) -> None:
+        # a forked process has a copy of this object and not the lock: both would write, and the log would fork
+        if self._lock < 0 or os.getpid() != self._process:
+            raise LogClosed("this log was closed, or is open in the process that this one was forked from")
 
     def _apply(self, batch: Batch) -> None:
         """Take steps 2 to 5 of the write order; the same files from the same journal, as often as it takes."""
@@ -400,6 +427,7 @@ class Log:
             EntryMissing: the log has no such index.
             LogDamaged: the evidence file is torn.
             StorageFailed: the operating system refused to write; the evidence may still be there.
+            LogClosed: the log was closed, or is another process's.
         """
         with self._writing:
             self._settle()
@@ -422,10 +450,12 @@ class Log:
                 `verify_checkpoint`.
             LogDamaged: it is signed by this log and contradicts it.
             StorageFailed: the operating system refused to write.
+            LogClosed: the log was closed, or is another process's.
         """
         key = self._signer.key
         checkpoint = verify_checkpoint(note, origin=key.name, log_key=key, quorum=quorum).checkpoint
         with self._writing:
+            self._settle()  # an interrupted batch may have published a checkpoint that is newer than the one in memory
             if (
                 checkpoint.size > self.size
                 or root_at(self._reader, checkpoint.size, within=self.size) != checkpoint.root

@@ -16,21 +16,23 @@ from numpy.typing import NDArray
 from ledger.anchors.types import Anchored
 from ledger.database import make_engine
 from ledger.errors import DatabaseError
-from ledger.licences import issuers
 from ledger.licences.errors import LicenceError
 from ledger.licences.layout import BookFolder
 from ledger.licences.leaf import LIST_SIZE, Code, Kind
+from ledger.licences.policy import City
 from ledger.licences.slots import SlotFiles
 from ledger.licences.status import TOKEN_MAX, parse_status_token
 from ledger.licences.store import BookStore
 from ledger.replay.errors import BookUnreadable
 from ledger.replay.findings import Difference, Rule
-from ledger.replay.keys import KeySpan
 from ledger.replay.leaves import U8
 from ledger.replay.ordered import OrderedPass
+from ledger.replay.published import check_histories, check_newest_tokens
 from ledger.replay.scan import COLUMN, ChunkMeta, ScanPlan
 from ledger.replay.slots import Page, SlotPages
+from ledger.replay.uses import check_uses
 
+_ROWS_BEYOND: Final = 1000  # rows of a list that are not in the log and are still named one by one
 _STATUS: Final = np.dtype([("index", "<u8"), ("list", "<u4"), ("token", "u1", (32,)), ("bits", "u1", (32,))])
 
 
@@ -154,7 +156,6 @@ def check_rows(
     """
     try:
         yield from _check_keys(store, ordered)
-        yield from _check_histories(store, plan, ordered)
         yield from _check_statuses(store, plan)
         yield from _check_cities(store, plan)
         if anchors is not None:
@@ -175,44 +176,19 @@ def _check_keys(store: BookStore, ordered: OrderedPass) -> Iterator[Difference]:
             yield Difference(Rule.BOOK_ROW, f"key {key_id.hex()}: row and log differ", index=index)
 
 
-def _check_histories(store: BookStore, plan: ScanPlan, ordered: OrderedPass) -> Iterator[Difference]:
-    """Compare the published history of each issuer with the log's keys as of the history's size."""
-    by_issuer: dict[str, list[KeySpan]] = {}
-    for span in ordered.keys.spans:
-        by_issuer.setdefault(span.issuer, []).append(span)
-    for issuer, spans in by_issuer.items():
-        row = store.history(issuer)
-        if row is None:
-            continue
-        try:
-            history = issuers.parse_history(row.jws).history
-        except LicenceError as err:
-            yield Difference(Rule.ISSUER_HISTORY, f"the history of {issuer}: {err}", index=row.size)
-            continue
-        size = history.size
-        logged = [_as_of(span, size) for span in spans if span.added < size]
-        told = [_as_of(span, size) for span in history.keys]
-        if size <= plan.size and (history.issuer != issuer or told != logged):
-            detail = f"the published history of {issuer} at size {size} has other keys than the log"
-            yield Difference(Rule.ISSUER_HISTORY, detail, index=size)
-
-
-def _as_of(span: KeySpan | issuers.KeySpan, size: int) -> tuple[object, ...]:
-    """Return a key's span with what came at or after a size of the log left out."""
-    ends = (None if end is None or end >= size else end for end in (span.retired, span.compromised))
-    return (span.public, span.types, span.added, *ends)
-
-
 def _check_statuses(store: BookStore, plan: ScanPlan) -> Iterator[Difference]:
     leaves = status_leaves(plan)
-    for number in np.unique(leaves["list"]).tolist():
+    # a row may name a list of which the log has no leaf at all
+    in_book = {row.number for row in store.newest_statuses((1 << 63) - 1)}
+    for number in sorted(in_book | set(np.unique(leaves["list"]).tolist())):
         logged = {
             int(leaf["index"]): (leaf["token"].tobytes(), leaf["bits"].tobytes())
             for leaf in leaves[leaves["list"] == number]
         }
-        rows = {row.log_index: (row.token, row.bits) for row in store.statuses_of(number, limit=plan.size)}
+        limit = len(logged) + _ROWS_BEYOND
+        rows = {row.log_index: (row.token, row.bits) for row in store.statuses_of(number, limit=limit)}
         for index in sorted(logged.keys() | rows.keys()):
-            if index < plan.size and logged.get(index) != rows.get(index):
+            if logged.get(index) != rows.get(index):
                 what = (
                     "has no row"
                     if index not in rows
@@ -224,7 +200,7 @@ def _check_statuses(store: BookStore, plan: ScanPlan) -> Iterator[Difference]:
 
 
 def _check_cities(store: BookStore, plan: ScanPlan) -> Iterator[Difference]:
-    rows = {index: city.encode() for index, _, city in store.city_rows() if index < plan.size}
+    rows = {index: city.encode() for index, _, city in store.city_rows()}
     logged = dict(_special(plan, Kind.RECOGNISE))
     for index in sorted(rows.keys() | logged.keys()):
         if rows.get(index) != logged.get(index):
@@ -307,8 +283,16 @@ def check_beside(
     plan: ScanPlan,
     ordered: OrderedPass,
     anchors: Iterable[Anchored] | None,
+    city: City | None,
 ) -> Iterator[Difference]:
-    """Reconcile slots, rows and archived tokens; the signed events are `ledger.replay.evidence`'s.
+    """Reconcile all but the signed events, which are `ledger.replay.evidence`'s.
+
+    Args:
+        beside: the operator's data.
+        plan: of the replay.
+        ordered: after its last chunk.
+        anchors: the chain's events, if the chain is known.
+        city: whose registrar signs the issuer histories, if a policy names it.
 
     Raises:
         BookUnreadable: a file or the database cannot be read.
@@ -316,4 +300,10 @@ def check_beside(
     yield from check_slots(ordered.pages, SlotFiles(beside.folder.slots, writable=False))
     with open_store(beside.database_url) as store:
         yield from check_rows(store, plan, ordered, anchors)
+        try:
+            yield from check_uses(beside.folder, store, dict(_special(plan, Kind.ACCESS_BATCH)))
+            yield from check_histories(beside.folder, store, plan, ordered, city)
+        except DatabaseError as err:
+            raise BookUnreadable(str(err)) from err
+    yield from check_newest_tokens(beside.folder, ordered)
     yield from check_archive(beside.folder, plan, unpack_bits=beside.signatures is not Signatures.NONE)

@@ -58,6 +58,7 @@ class Rule(StrEnum):
     BOOK_SLOT = "book-slot"
     BOOK_ROW = "book-row"
     ISSUER_HISTORY = "issuer-history"
+    ACCESS_BATCH = "access-batch"
 
 
 @dataclass(frozen=True, slots=True)

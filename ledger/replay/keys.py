@@ -21,6 +21,9 @@ from ledger.replay.leaves import TYPE_SIZE
 
 UNKNOWN: Final = 0  # number of every key, issuer and type that no key_add has named
 _EXTRA_MAX: Final = 0xFFFF
+_CELLS_MAX: Final = (
+    1 << 26
+)  # of the table key × type, a byte each: a city has some hundred types and thousands of keys
 
 
 @dataclass(slots=True)
@@ -63,10 +66,19 @@ class KeyBook:
     Args:
         registrar: key ids that may sign key events and recognitions; None pins the first that does.
         service: key ids that may sign status lists and batches of access records; None pins the first that does.
+        cells_max: pairs of a key and a licence type that are kept; key_adds of a log made to fill the memory are
+            differences beyond it.
     """
 
-    def __init__(self, registrar: frozenset[bytes] | None, service: frozenset[bytes] | None) -> None:
+    def __init__(
+        self,
+        registrar: frozenset[bytes] | None,
+        service: frozenset[bytes] | None,
+        *,
+        cells_max: int = _CELLS_MAX,
+    ) -> None:
         self._registrar, self._service = registrar, service
+        self.cells_max = cells_max
         self.spans: list[KeySpan] = []
         self.issuers: list[str] = [""]
         self.types: list[str] = [""]
@@ -117,6 +129,9 @@ class KeyBook:
         key_id = public.key_id
         if key_id in self._key_numbers:
             return f"key {key_id.hex()} was added before, at {self._span(key_id).added}"
+        new_types = sum(name.encode() not in self._type_numbers for name in types)
+        if (len(self.spans) + 2) * (len(self.types) + new_types) > self.cells_max:
+            return f"more than {self.cells_max} pairs of a key and a licence type"
         number = self._key_numbers[key_id] = len(self.spans) + 1
         self.spans.append(KeySpan(public, issuer, types, index))
         owner = self._issuer_numbers.setdefault(issuer, len(self.issuers))

@@ -58,6 +58,10 @@ class Against:
             )
         if self.chain is None:
             found.append("anchors (no chain)")
+        elif self.city is None or self.city.anchor is None:
+            found.append(
+                "whether these anchors are of the log's own contract and chain (no policy names them)"
+            )
         if self.beside is None:
             found.append("signed events and the operator's book (no book)")
         return tuple(found)
@@ -150,7 +154,7 @@ def replay_log(
         signed = SignedEvents(0, 0)
         if against.beside is not None:
             anchors = against.chain.anchors if against.chain else None
-            findings.extend(check_beside(against.beside, plan, ordered, anchors))
+            findings.extend(check_beside(against.beside, plan, ordered, anchors, against.city))
             signed = stages.evidence(against.beside, ordered, against.city)
     return LogReplay(
         checkpoint=heads.checkpoint,

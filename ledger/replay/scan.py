@@ -33,6 +33,7 @@ from ledger.replay.runs import Run, id_records, leaf_records, needle_records, wr
 
 CHUNK_HEIGHT: Final = 16
 CHUNK: Final = 1 << CHUNK_HEIGHT
+CHUNK_BYTES_MAX: Final = 1 << 28  # of one chunk's entries; 65,536 licences have 10 MB
 LISTS_AHEAD: Final = 1024  # lists beyond the log's size that reservations may reach
 COLUMN: Final = np.dtype(
     [
@@ -58,6 +59,8 @@ class ScanPlan:
         bits: log2 of the number of ranges of the runs.
         factor: odd, 64 random bits, for the runs of event ids.
         sizes: ascending sizes at which the root is wanted.
+        chunk_bytes_max: bytes of one chunk's entries that are read; those beyond it are differences, so that entries
+            of 64 KiB do not fill the memory.
     """
 
     folder: Path
@@ -66,6 +69,7 @@ class ScanPlan:
     bits: int
     factor: int
     sizes: tuple[int, ...]
+    chunk_bytes_max: int = CHUNK_BYTES_MAX
 
     @property
     def list_max(self) -> int:
@@ -188,8 +192,8 @@ def scan_chunk(plan: ScanPlan, number: int) -> ChunkScan:
         root=levels[CHUNK_HEIGHT] if count == CHUNK else b"",
         edges=_edges(plan, number, levels),
         ids=run("ids", id_records(columns.event_ids[good], positions, plan.factor)),
-        leaves=run("leaves", leaf_records(leaf_hashes)),
-        needles=run("needles", needle_records(columns.previous[named], named)),
+        leaves=run("leaves", leaf_records(leaf_hashes, plan.factor)),
+        needles=run("needles", needle_records(columns.previous[named], named, plan.factor)),
         differences=differences,
         days=np.unique(day, return_counts=True),
     )
@@ -209,12 +213,16 @@ def _read_bundles(
 ) -> Bundles:
     parts: list[tuple[bytes | None, int]] = []
     begin = plan.first(number) // TILE_WIDTH
-    reasons = {}
+    reasons, room = {}, plan.chunk_bytes_max
     for position in range(-(-plan.count(number) // TILE_WIDTH)):
         n = begin + position
         width = tile_width(0, n, plan.size)
         try:
-            parts.append((tiles.bundle(n, width), width))
+            data = tiles.bundle(n, width)
+            room -= len(data)
+            if room < 0:
+                raise TileMalformed(bundle_path(n, width), f"chunks of {plan.chunk_bytes_max} bytes", "more")
+            parts.append((data, width))
         except (EntryMissing, TileMalformed) as err:
             reasons[position] = str(err)
             parts.append((None, width))

@@ -235,6 +235,8 @@ def test_the_api_describes_itself(app: FastAPI, client: TestClient) -> None:
         "/deployment": {"get"},
         "/participants": {"get", "post"},
         "/participants/{address}": {"get"},
+        "/participants/{address}/licence": {"post"},
+        "/admission": {"get"},
         "/assets": {"get", "post"},
         "/assets/{asset_id}": {"get"},
         "/listings": {"get", "post"},

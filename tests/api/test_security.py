@@ -86,7 +86,7 @@ def test_the_target_is_signed_as_it_stands_on_the_request_line(client: TestClien
 
 def test_every_post_needs_an_idempotency_key(app: FastAPI, client: TestClient, buyer: Machine) -> None:
     paths = [p for p, methods in client.get("/openapi.json").json()["paths"].items() if "post" in methods]
-    assert len(paths) == 9
+    assert len(paths) == 10
     for path in paths:
         target = re.sub(r"\{.*?\}", "0x" + "00" * 32, path)
         kind = "application/octet-stream" if path.endswith("/messages") else "application/json"

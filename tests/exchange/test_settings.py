@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from exchange.errors import SettingsInvalid
 from exchange.settings import Settings, Windows
 from ledger.errors import MalformedValue
+from ledger.types import Roles
 from tests.exchange.fake_chain import DEPLOYMENT
 
 GOOD: dict[str, Any] = {
@@ -18,6 +20,7 @@ GOOD: dict[str, Any] = {
     "workflow_database_url": "sqlite:////tmp/b.db",
     "public_url": "http://127.0.0.1:8700",
 }
+ADMISSION: dict[str, Any] = {"policy": "policy.json", "types": ["11100000MB0143028R001"]}
 
 
 def test_settings_are_read_from_json() -> None:
@@ -43,6 +46,19 @@ def test_settings_are_read_from_json() -> None:
         {"executor_id": ""},
         {"quote_ttl_s": 0},
         {"threads": 0},
+        {"admission": 5},
+        {"admission": {"policy": "policy.json"}},
+        {"admission": {**ADMISSION, "unknown": 1}},
+        {"admission": {**ADMISSION, "policy": None}},
+        {"admission": {**ADMISSION, "policy": ""}},
+        {"admission": {**ADMISSION, "types": []}},
+        {"admission": {**ADMISSION, "types": ["short"]}},
+        {"admission": {**ADMISSION, "types": "11100000MB0143028R001"}},
+        {"admission": {**ADMISSION, "service_url": "ftp://x"}},
+        {"admission": {**ADMISSION, "service_url": 5}},
+        {"admission": {**ADMISSION, "max_age_s": 0}},
+        {"admission": {**ADMISSION, "roles": []}},
+        {"admission": {**ADMISSION, "roles": ["regulator"]}},
     ],
 )
 def test_a_setting_outside_its_range_is_refused(change: dict[str, Any]) -> None:
@@ -55,3 +71,12 @@ def test_a_missing_or_malformed_setting_is_refused() -> None:
         Settings.from_json({name: value for name, value in GOOD.items() if name != "rpc_url"})
     with pytest.raises(MalformedValue):
         Settings.from_json({**GOOD, "deployment": {}})
+
+
+def test_admission_by_licence_is_off_unless_the_settings_name_its_terms() -> None:
+    assert Settings.from_json(GOOD).admission is None
+    assert Settings.from_json({**GOOD, "admission": None}).admission is None
+    terms = Settings.from_json({**GOOD, "admission": {**ADMISSION, "roles": ["buyer", "broker"]}}).admission
+    assert terms is not None
+    assert (terms.policy, terms.role_bits) == (Path("policy.json"), Roles.BUYER | Roles.BROKER)
+    assert (terms.service_url, terms.max_age_s) == (None, 86_400)

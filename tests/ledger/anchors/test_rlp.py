@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -83,3 +85,23 @@ def test_scalars_survive(value: int) -> None:
 def test_scalars_of_another_form_are_refused(item: rlp.Item) -> None:
     with pytest.raises(EvidenceMalformed):
         rlp.require_number(item, "scalar")
+
+
+class CountedBytes(bytes):
+    """Counts the bytes that are copied out of it by slices."""
+
+    copied = 0
+
+    def __getitem__(self, key: Any) -> Any:
+        found = super().__getitem__(key)
+        if isinstance(key, slice):
+            CountedBytes.copied += len(found)
+            return CountedBytes(found)
+        return found
+
+
+def test_a_long_list_is_copied_once() -> None:
+    data = CountedBytes(rlp.encode([b"\1"] * 5000))
+    CountedBytes.copied = 0
+    assert len(rlp.decode_list(data, "list")) == 5000
+    assert CountedBytes.copied <= 2 * len(data)

@@ -68,6 +68,9 @@ class Books:
     now_s: int = NOW
     counter: int = 0
     keys: dict[str, SigningKey] = field(default_factory=dict)
+    entropy: Callable[[int], bytes] | None = (
+        None  # of what the service signs; by default it follows from the counter
+    )
 
     # --- departments and the registrar
 
@@ -183,7 +186,7 @@ class Books:
 
     @property
     def publisher(self) -> Publisher:
-        return Publisher(self.book, self.city.service, rand=self.rand)
+        return Publisher(self.book, self.city.service, rand=self.entropy or self.rand)
 
     def witness_client(self, alive: int = 4) -> WitnessClient:
         """The city's witnesses, each with a state of its own; those from `alive` on are dead."""

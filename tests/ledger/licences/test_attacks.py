@@ -11,9 +11,9 @@ import pytest
 
 from ledger.encoding import canonical_json
 from ledger.licences import sdjwt
-from ledger.licences.bundle import Bundle, Inclusion, StatusPart
+from ledger.licences.bundle import Bundle, Inclusion, RecognitionPart, StatusPart
 from ledger.licences.encoding import b64u
-from ledger.licences.events import Code, Kind, leaf_of_status_token
+from ledger.licences.events import Code, KeyEvent, Kind, leaf_of_event, leaf_of_status_token, make_event
 from ledger.licences.jws import parse_jws, sign_jws
 from ledger.licences.leaf import FINAL
 from ledger.licences.policy import TrustPolicy
@@ -423,6 +423,15 @@ def test_stale_status_is_unknown_with_its_time(case: Case) -> None:
     )
     assert case.verify(bundle, now_s=NOW + 5).state is State.VALID
     lacking(case.verify(bundle, now_s=NOW + 6), Missing.STATUS)
+    ending = case.city.token(0, expires_at=NOW + 5)
+    index = case.city.append(leaf_of_status_token(ending))
+    bundle = case.bundle(
+        checkpoint=case.city.checkpoint(),
+        inclusion=case.city.inclusion(case.licence.index or 0),
+        status=StatusPart(ending, case.city.inclusion(index)),
+    )
+    assert case.verify(bundle, now_s=NOW + 4).state is State.VALID
+    lacking(case.verify(bundle, now_s=NOW + 5), Missing.STATUS)
 
 
 def test_stale_token_condemns_only_by_what_is_final(case: Case) -> None:
@@ -501,6 +510,24 @@ def test_facts_newer_than_now_show_a_wrong_clock(case: Case) -> None:
     case.city.publish(NOW + 1000)
     lacking(case.verify(case.bundle(), now_s=NOW + 1000 - 61), Missing.CLOCK)
     assert case.verify(case.bundle(), now_s=NOW + 1000 - 60).state is State.VALID
+
+
+@pytest.mark.parametrize("fact", ["credential", "checkpoint", "token", "history"])
+def test_each_fact_alone_shows_a_wrong_clock(case: Case, fact: str) -> None:
+    city, later = case.city, NOW + 61
+    licence = city.issue(issued_at=later) if fact == "credential" else case.licence
+    token = city.token(0, issued_at=later if fact == "token" else NOW)
+    index = city.append(leaf_of_status_token(token))
+    history = city.history(licence.claims.issuer, issued_at=later if fact == "history" else NOW)
+    bundle = city.bundle(
+        licence,
+        checkpoint=city.checkpoint(now_s=later if fact == "checkpoint" else NOW),
+        inclusion=city.inclusion(licence.index or 0),
+        issuer=history.sign(city.registrar),
+        status=StatusPart(token, city.inclusion(index)),
+    )
+    lacking(case.verify(bundle), Missing.CLOCK)
+    assert case.verify(bundle, now_s=NOW + 1).state is State.VALID
 
 
 def test_wrong_clock_before_validity_is_no_contradiction(case: Case) -> None:
@@ -602,6 +629,43 @@ def test_forged_unlogged_and_under_quorum_recognitions() -> None:
     assert away is not None
     refused(two.verify(recognition=replace(two.part, checkpoint=away.checkpoint)), Reason.WRONG_LOG)
     refused(two.verify(recognition=replace(two.part, event="no event")), Reason.MALFORMED)
+
+
+def test_recognition_that_another_key_signed_is_refused_though_it_is_logged() -> None:
+    two = Two()
+    payload = parse_jws(two.part.event, "licence-event+jwt").payload
+    text = sign_jws("licence-event+jwt", payload, two.home.service)
+    index = two.home.append(leaf_of_event(text))
+    logged = RecognitionPart(text, two.home.checkpoint(), two.home.inclusion(index))
+    refused(two.verify(recognition=logged), Reason.RECOGNITION_FORGED)
+    key_event = make_event(
+        KeyEvent(
+            kind=Kind.KEY_RETIRE,
+            event_id=b"k" * 16,
+            issued_at=NOW,
+            origin=two.home.origin,
+            issuer=uscc("1"),
+            key=bytes(32),
+        ),
+        two.home.registrar,
+    )
+    refused(two.verify(recognition=replace(two.part, event=key_event)), Reason.RECOGNITION_FORGED)
+
+
+def test_recognition_of_another_city_widens_nothing() -> None:
+    two, third = Two(), build_city("nangang")
+    third.issue()
+    third.publish()
+    other = two.home.recognise(third)
+    assert Missing.CITY in two.verify(recognition=other).missing
+
+
+def test_recognition_that_was_cosigned_later_shows_a_wrong_clock() -> None:
+    two = Two()
+    later = replace(two.part, checkpoint=two.home.checkpoint(now_s=NOW + 61))
+    lacking(two.verify(recognition=later), Missing.CLOCK)
+    early = replace(two.part, checkpoint=two.home.checkpoint(now_s=NOW + 60))
+    assert two.verify(recognition=early).state is State.VALID
 
 
 def test_recognised_log_with_two_histories_is_refused() -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ledger.encoding import Digest
+from ledger.licences.access import AccessFiles, AccessWriter, Use, make_record
 from ledger.licences.book import LicenceBook
 from ledger.licences.checks import Parties
 from ledger.licences.encoding import b64u
@@ -399,14 +401,20 @@ def test_erasure_destroys_the_credential_and_leaves_leaf_and_status(books: Books
     licence, beside = books.issue(), books.issue()
     (index,) = books.book.find(licence.claims.identifier.text)
     entry, signature = books.book.log.entry(index), licence.credential.jwt.rpartition(".")[2]
+    writer, salt = AccessWriter(books.root / "access", "api-0", delay_s=0), seed_of("salt")[:16]
+    leaf_hash = Digest(licence.leaf_hash)
+    record = make_record(leaf_hash, audience="urn:x", use=Use.VALID, now_s=books.now_s, salt=salt)
+    writer.add(index, record, salt)
     books.book.erase(index)
+    assert AccessFiles(books.root / "access").uses_of(index, leaf_hash) == []
+    writer.close()
     with pytest.raises(PrivateRecordErased):
         books.book.credential(index)
     assert books.book.find(licence.claims.identifier.text) == []
     assert books.book.log.entry(index) == entry and books.code(licence) == Code.VALID
     assert books.book.find(beside.claims.identifier.text)
     everything = b"".join(path.read_bytes() for path in books.root.rglob("*") if path.is_file())
-    assert signature.encode() not in everything
+    assert signature.encode() not in everything and salt not in everything
     assert not [d for d in licence.credential.disclosures if d.encode() in everything]
 
 

@@ -211,6 +211,10 @@ def test_token_in_another_json_form_is_refused() -> None:
         b"no zlib stream",
         zlib.compress(b"\x33" * (LIST_BYTES - 1)),
         zlib.compress(b"\x33" * LIST_BYTES)[:-9],
+        zlib.compress(b"\x33" * LIST_BYTES)[2:],
+        b"\x78\x9d" + zlib.compress(b"\x33" * LIST_BYTES)[2:],
+        b"\x88\x1c" + zlib.compress(b"\x33" * LIST_BYTES)[2:],
+        b"\x78\x20" + zlib.compress(b"\x33" * LIST_BYTES)[2:],
         zlib.compress(b""),
     ],
 )

@@ -3,6 +3,7 @@
 import multiprocessing
 import shutil
 import signal
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -200,6 +201,15 @@ def test_a_torn_journal_is_detected(tmp_path: Path, cut: int) -> None:
     log.close()
     journal = tmp_path / "log" / "private" / "journal"
     journal.write_bytes(journal.read_bytes()[:-cut])
+    with pytest.raises(LogDamaged, match="journal"):
+        Log.open(tmp_path / "log", SIGNER)
+
+
+@pytest.mark.parametrize("body", [b"", b"\0" * 44 + b"\0\0\0\1", b"\0" * 49])
+def test_a_journal_that_holds_no_batch_is_damage(tmp_path: Path, body: bytes) -> None:
+    make_log(tmp_path / "log", 10).close()
+    whole = b"SYLJ\x01" + body
+    (tmp_path / "log" / "private" / "journal").write_bytes(whole + sha256(whole).digest())
     with pytest.raises(LogDamaged, match="journal"):
         Log.open(tmp_path / "log", SIGNER)
 

@@ -214,3 +214,19 @@ def test_base64_has_one_form(data: bytes) -> None:
     for other in (text + "\n", " " + text, text + "=", text.replace("=", "") if "=" in text else text + "A"):
         with pytest.raises(NoteMalformed):
             decode_base64(other, "test")
+
+
+def test_a_lone_surrogate_is_no_name_and_no_text() -> None:
+    with pytest.raises(NoteMalformed):
+        NoteKey.parse("\ud800+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW")
+    with pytest.raises(NoteMalformed):
+        SignedNote.parse(PETER_NOTE.replace("PeterNeumann", "\udfff"))
+    with pytest.raises(NoteMalformed):
+        SignedNote.parse("\ud800" + PETER_NOTE)
+
+
+def test_the_bound_on_a_note_counts_bytes() -> None:
+    text = sign_note("字" * (NOTE_SIZE_MAX // 3 - 100) + "\n", SIGNER).to_text()
+    assert SignedNote.parse(text) == SignedNote.parse(text.encode())
+    with pytest.raises(NoteMalformed):
+        SignedNote.parse("字" * 200 + text)

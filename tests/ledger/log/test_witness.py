@@ -82,6 +82,7 @@ def test_the_empty_log_is_cosigned_only_with_the_empty_root(witness: Witness) ->
         request(0, 3).replace(b"old 0", b"old +0"),
         request(0, 3).replace(b"old 0", b"old 9223372036854775808"),
         request(0, 3).replace(b"old 0\n", b"old 0\nAAAA=\n"),
+        request(0, 3).replace(b"old 0\n", b"old 0\nAAAA\n"),
         request(0, 3).replace(b"old 0\n", b"old 0\n" + b"AAAA\n" * 64),
         request(0, 3).replace(b"old 0\n", "old 0\n—\n".encode()),
         witness_request(0, [], sign_note("no checkpoint\n", SIGNER).to_text()),
@@ -137,9 +138,33 @@ def test_a_fork_is_refused_and_its_evidence_kept(witness: Witness) -> None:
     assert witness.add_checkpoint(larger, 1).status == 422
     assert witness.add_checkpoint(larger, 2).status == 422
     assert witness.add_checkpoint(unproved, 1).status == 422
-    assert sorted(witness.refused(ORIGIN)) == sorted([same_size, larger, unproved])
+    assert witness.refused(ORIGIN) == [note(8, FORKED).encode()]
+    assert sorted(witness.refused(ORIGIN, "proof")) == sorted([note(12, FORKED).encode(), note(12).encode()])
     assert witness.size(ORIGIN) == 8
     assert witness.add_checkpoint(request(8, 12), 1).status == 200
+
+
+def test_a_flood_of_true_checkpoints_does_not_take_the_place_of_a_forked_one(witness: Witness) -> None:
+    witness.add_checkpoint(request(0, 8), 1)
+    for size in range(9, 30):  # anybody can send these
+        for junk in range(3):
+            lie = witness_request(8, [bytes([junk]) * 32], note(size))
+            assert witness.add_checkpoint(lie, 1).status == 422
+    stranger = sign_note(SignedNote.parse(note(30)).text, NoteSigner.from_seed("x.example", b"\x03" * 32))
+    signed_by_both = SignedNote.parse(note(30)).with_signatures(stranger.signatures).to_text()
+    assert witness.add_checkpoint(witness_request(8, [], signed_by_both), 1).status == 422
+    kept = witness.refused(ORIGIN, "proof")
+    assert sorted(kept) == sorted(note(size).encode() for size in range(9, 31))
+    witness.add_checkpoint(request(8, 8, FORKED), 1)
+    assert witness.refused(ORIGIN) == [note(8, FORKED).encode()]
+
+
+def test_an_interrupted_write_is_no_kept_checkpoint(witness: Witness, tmp_path: Path) -> None:
+    witness.add_checkpoint(request(0, 8), 1)
+    witness.add_checkpoint(request(8, 8, FORKED), 1)
+    (folder,) = (tmp_path / "witness").glob("*.fork")
+    (folder / "x.tmp").write_bytes(b"torn")
+    assert witness.refused(ORIGIN) == [note(8, FORKED).encode()]
 
 
 def test_the_state_outlives_the_process(witness: Witness, tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """The writer: idempotent appends, evidence and its erasure, publishing, and one writer at a time."""
 
+import errno
+import multiprocessing
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,12 +18,15 @@ from ledger.log.errors import (
     EntryTooLong,
     EventConflict,
     LogBusy,
+    LogClosed,
     LogDamaged,
     LogExists,
     NotAligned,
     NoteUnverified,
+    StorageFailed,
     WrongOrigin,
 )
+from ledger.log.files import Files
 from ledger.log.notes import NoteSigner, SignedNote
 from ledger.log.tiles import inclusion_proof, parse_tile_path
 from ledger.log.tree import EMPTY_ROOT, leaf_hash, root_of, verify_inclusion
@@ -317,3 +323,105 @@ def test_a_forked_checkpoint_under_this_log_s_key_is_damage(tmp_path: Path) -> N
             fork = sign_checkpoint(Checkpoint(ORIGIN, size, b"\x01" * 32), SIGNER)
             with pytest.raises(LogDamaged):
                 log.publish_cosigned(cosigned(fork), quorum=QUORUM)
+
+
+def test_a_checkpoint_older_than_the_cosigned_one_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "log" / "public" / "checkpoint"
+    with make_log(tmp_path / "log", 3) as log:
+        old = path.read_bytes()
+        log.append(items(3, 5))
+        log.publish_cosigned(cosigned(log.checkpoint_text), quorum=QUORUM)
+    path.write_bytes(old)  # a backup: going on from it would fork what the witnesses saw
+    with pytest.raises(LogDamaged, match="rolled back"):
+        Log.open(tmp_path / "log", SIGNER)
+
+
+def test_a_torn_cosigned_checkpoint_is_damage(tmp_path: Path) -> None:
+    with make_log(tmp_path / "log", 3) as log:
+        log.publish_cosigned(cosigned(log.checkpoint_text), quorum=QUORUM)
+    path = tmp_path / "log" / "public" / "checkpoint.cosigned"
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(LogDamaged, match="cosigned"):
+        Log.open(tmp_path / "log", SIGNER)
+
+
+class UnsyncedCheckpoint(Files):
+    """Puts the checkpoint in place and then, once, cannot sync its folder."""
+
+    failures = 1
+
+    def replace(self, path: Path, parts: Sequence[bytes]) -> None:
+        super().replace(path, parts)
+        if path.name == "checkpoint" and self.failures:
+            self.failures -= 1
+            raise OSError(errno.EIO, "Input/output error")
+
+
+def test_a_late_cosignature_does_not_bring_back_the_checkpoint_before_an_interrupted_batch(
+    tmp_path: Path,
+) -> None:
+    make_log(tmp_path / "log", 3).close()
+    path = tmp_path / "log" / "public" / "checkpoint"
+    with Log.open(tmp_path / "log", SIGNER, files=UnsyncedCheckpoint()) as log:
+        first = cosigned(log.checkpoint_text)
+        with pytest.raises(StorageFailed):
+            log.append(items(3, 5))
+        seen = path.read_bytes()
+        log.publish_cosigned(first, quorum=QUORUM)
+        assert path.read_bytes() == seen and log.size == 5
+
+
+# --- one writer ------------------------------------------------------------------------------------------
+
+FORK = multiprocessing.get_context("fork")
+WRITES: dict[str, Callable[[Log], object]] = {
+    "append": lambda log: log.append(items(3, 4)),
+    "append_bundles": lambda log: log.append_bundles([Bundle.of(items(0, 256))]),
+    "erase": lambda log: log.erase_evidence(0),
+    "publish": lambda log: log.publish_cosigned(cosigned(log.checkpoint_text), quorum=QUORUM),
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES.keys())
+def test_a_closed_log_is_not_written_to(tmp_path: Path, write: Callable[[Log], object]) -> None:
+    log = make_log(tmp_path / "log", 3)
+    log.close()
+    before = snapshot(tmp_path / "log")
+    with pytest.raises(LogClosed):
+        write(log)
+    assert snapshot(tmp_path / "log") == before
+
+
+def test_a_forked_process_does_not_write_its_parents_log(tmp_path: Path) -> None:
+    def write(log: Log) -> None:
+        with pytest.raises(LogClosed):
+            log.append(items(3, 4))
+        log.close()
+
+    with make_log(tmp_path / "log", 3) as log:
+        child = FORK.Process(target=write, args=(log,))
+        child.start()
+        child.join(60)
+        assert child.exitcode == 0
+        with pytest.raises(LogBusy):
+            Log.open(tmp_path / "log", SIGNER)
+        assert log.append(items(3, 4)) == [3]
+
+
+def test_a_forked_process_that_lives_on_does_not_keep_the_lock(tmp_path: Path) -> None:
+    ready, done = FORK.Event(), FORK.Event()
+
+    def stay() -> None:
+        ready.set()
+        done.wait(60)
+
+    log = make_log(tmp_path / "log", 3)
+    child = FORK.Process(target=stay)
+    child.start()
+    assert ready.wait(60)
+    log.close()
+    try:
+        Log.open(tmp_path / "log", SIGNER).close()
+    finally:
+        done.set()
+        child.join(60)

@@ -8,13 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import insert, update
 
 from ledger.database import make_engine, write_transaction
 from ledger.licences import store as tables
+from ledger.licences.access import SLOT_SIZE, AccessWriter, Use, make_record
 from ledger.licences.batch import issue_batch
+from ledger.licences.batches import AccessBatches
 from ledger.licences.events import Kind, leaf_of_event
 from ledger.licences.issuers import IssuerHistory, KeySpan
+from ledger.licences.layout import BookFolder
 from ledger.licences.leaf import Code
 from ledger.licences.policy import City
 from ledger.licences.schema import demonstration_types
@@ -152,9 +155,111 @@ def issuer_history(world: World, *, added: int) -> IssuerHistory:
     public = world.books.key_of(DEPARTMENT).public
     span = KeySpan(public, tuple(sorted((BUSINESS, FOOD))), added)
     history = IssuerHistory(DEPARTMENT, world.city.origin, 4, 1_000, 2_000, (span,))
-    row = HistoryRow(DEPARTMENT, 4, 2_000, history.sign(world.books.city.registrar))
-    BookStore(make_engine(f"sqlite:///{world.root / 'book.db'}")).put_history(row)
+    put_history(world, history.sign(world.books.city.registrar))
     return history
+
+
+def put_history(world: World, text: str) -> Path:
+    """Put a history into the tables and where it is served from."""
+    row = HistoryRow(DEPARTMENT, 4, 2_000, text)
+    BookStore(make_engine(f"sqlite:///{world.root / 'book.db'}")).put_history(row)
+    path = BookFolder(world.root).history(DEPARTMENT)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_a_history_as_of_a_size_that_the_log_never_had_is_found(world: World) -> None:
+    public = world.books.key_of(DEPARTMENT).public
+    span = KeySpan(public, (BUSINESS,), 10**9)
+    history = IssuerHistory(DEPARTMENT, world.city.origin, 10**9 + 1, 1_000, 2_000, (span,))
+    put_history(world, history.sign(world.books.city.registrar))
+    (difference,) = world.replayed().findings.kept
+    assert difference.rule is Rule.ISSUER_HISTORY and "as of size" in difference.detail
+
+
+def test_a_history_that_the_registrar_did_not_sign_is_found(world: World) -> None:
+    public = world.books.key_of(DEPARTMENT).public
+    span = KeySpan(public, tuple(sorted((BUSINESS, FOOD))), 0)
+    history = IssuerHistory(DEPARTMENT, world.city.origin, 4, 1_000, 2_000, (span,))
+    put_history(world, history.sign(world.books.city.service))
+    assert [rule for rule, _ in found(world.replayed())] == [Rule.ISSUER_HISTORY]
+
+
+def test_another_history_served_than_in_the_tables_is_found(world: World) -> None:
+    issuer_history(world, added=0)
+    path = BookFolder(world.root).history(DEPARTMENT)
+    kept = path.read_text()
+    path.unlink()
+    assert [rule for rule, _ in found(world.replayed())] == [Rule.ISSUER_HISTORY]
+    path.write_text(kept)
+    path.with_name(f"{'9' * 18}.jwt").write_text(kept)  # of an issuer that the log does not know
+    assert {rule for rule, _ in found(world.replayed())} == {Rule.ISSUER_HISTORY}
+
+
+def test_an_older_token_served_as_the_newest_is_found(world: World) -> None:
+    newest = BookFolder(world.root).status_token(0)
+    kept = newest.read_bytes()
+    archived = sorted((world.root / "public" / "status" / "archive").rglob("*.jwt"))
+    newest.write_bytes(next(path.read_bytes() for path in archived if path.read_bytes() != kept))
+    (difference,) = world.replayed().findings.kept
+    assert (difference.rule, difference.status_list) == (Rule.TOKEN_DIGEST, 0)
+    newest.unlink()
+    (difference,) = world.replayed().findings.kept
+    assert (difference.rule, difference.status_list) == (Rule.TOKEN_MISSING, 0)
+
+
+def test_rows_of_what_the_log_does_not_have_are_found(world: World) -> None:
+    engine = make_engine(f"sqlite:///{world.root / 'book.db'}")
+    row = {"day": 1, "token": bytes(32), "bits": bytes(32)}
+    with write_transaction(engine) as c:
+        c.execute(insert(tables.statuses).values(log_index=900, list=0, **row))
+        c.execute(insert(tables.statuses).values(log_index=901, list=7, **row))
+        c.execute(insert(tables.cities).values(log_index=902, origin="x", city="{}"))
+    assert found(world.replayed()) == [(Rule.BOOK_ROW, 900), (Rule.BOOK_ROW, 901), (Rule.BOOK_ROW, 902)]
+
+
+def test_access_records_are_compared_with_their_batches(tmp_path: Path) -> None:
+    books = make_books(tmp_path)
+    licence = books.issue()
+    writer = AccessWriter(books.root / "access", "api-0", delay_s=0)
+    batches = AccessBatches(books.book, books.city.service, rand=books.rand)
+    indexes = []
+    for _ in range(2):
+        for number in range(3):
+            salt = books.rand(16)
+            used = make_record(
+                licence.leaf_hash, audience="urn:tea-house", use=Use.VALID, now_s=number, salt=salt
+            )
+            writer.enqueue(1, used, salt).result(10)
+        indexes += batches.seal(books.now_s)
+    writer.close()
+    books.publish()
+    books.book.close()
+    world = World(books, books.root, [licence], 0)
+    assert found(world.replayed()) == []
+    engine = make_engine(f"sqlite:///{world.root / 'book.db'}")
+    with write_transaction(engine) as c:  # a crash before the row is told where its batch was logged
+        c.execute(update(tables.batches).where(tables.batches.c.first == 3).values(log_index=None))
+    assert found(world.replayed()) == []
+    records = world.root / "access" / "api-0.records"
+    kept = records.read_bytes()
+    records.write_bytes(kept[:-SLOT_SIZE])
+    assert found(world.replayed()) == [(Rule.ACCESS_BATCH, indexes[1])]
+    records.write_bytes(kept[SLOT_SIZE:] + kept[:SLOT_SIZE])
+    assert found(world.replayed()) == [(Rule.ACCESS_BATCH, index) for index in indexes]
+    records.unlink()
+    assert found(world.replayed()) == [(Rule.ACCESS_BATCH, index) for index in indexes]
+
+
+def test_a_batch_of_access_records_that_is_not_in_the_log_is_found(world: World) -> None:
+    (world.root / "access").mkdir(exist_ok=True)
+    (world.root / "access" / "api-9.records").write_bytes(b"")
+    engine = make_engine(f"sqlite:///{world.root / 'book.db'}")
+    with write_transaction(engine) as c:
+        made_up = {"writer": "api-9", "first": 0, "length": 5, "event": "x", "log_index": 2}
+        c.execute(insert(tables.batches).values(**made_up))
+    assert found(world.replayed()) == [(Rule.ACCESS_BATCH, 2)]
 
 
 def test_an_anchor_that_the_chain_has_not_is_found(world: World) -> None:

@@ -16,7 +16,9 @@ from ledger.log.tree import leaf_hash
 from ledger.replay.anchors import ChainFacts
 from ledger.replay.errors import LogUnreadable
 from ledger.replay.findings import Rule
+from ledger.replay.keys import KeyBook
 from ledger.replay.licences import Against, LogReplay, replay_log
+from ledger.replay.scan import ScanPlan, scan_chunk
 from ledger.replay.stages import ReplayOptions
 from tests.ledger.replay.synthetic import (
     CITY,
@@ -540,3 +542,36 @@ def test_every_difference_reaches_the_sink_and_only_so_many_are_kept(
     )
     assert seen == [2, 3]
     assert replay.to_json()["differences"]["rules"] == {"event-repeated": 2}
+
+
+# --- logs made to exhaust whoever replays them -----------------------------------------------------------
+
+
+def test_entries_that_would_fill_the_memory_are_not_read_and_named(tmp_path: Path) -> None:
+    log = small_log()
+    for slot in range(3, 300):
+        log.issue("one", slot)
+    folder = log.write(tmp_path / "log")
+    whole = len((folder / bundle_path(0)).read_bytes())
+    plan = ScanPlan(folder, tmp_path, len(log.entries), 0, 1, (), chunk_bytes_max=whole)
+    differences = scan_chunk(plan, 0).differences
+    assert [(d.rule, d.index) for d in differences] == [(Rule.ENTRY_MISSING, 256)]
+
+
+def test_key_adds_that_would_fill_the_memory_are_refused() -> None:
+    log = SyntheticLog()
+    for number in range(4):
+        log.key_add(f"{number}", *(f"91350100M000100Y43{number}{at:02}" for at in range(9)))
+    keys = KeyBook(None, None, cells_max=120)
+    problems = [
+        keys.apply(Kind.KEY_ADD, Leaf.decode(entry).extra, at) for at, entry in enumerate(log.entries)
+    ]
+    assert problems[:3] == [None] * 3
+    assert problems[3] is not None and "120 pairs" in problems[3]
+    assert len(keys.spans) == 3
+
+
+def test_anchors_without_a_policy_s_contract_are_said_to_be_unpinned(tmp_path: Path) -> None:
+    log = small_log()
+    assert CITY.anchor is None
+    assert [what for what in replayed(log.write(tmp_path), log.chain(4)).unchecked if "contract" in what]

@@ -1,0 +1,143 @@
+"""Processes that only verify: they read the book's files, keep records of uses in files of their own, and share one listening socket.
+
+The book's own process answers `POST /licences/verify` as well; these are for a load that one core does not carry.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import socket
+import threading
+import time
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from api.licences.duties import Duties, Duty
+from api.licences.guard import Guard
+from api.licences.hot import HotVerify
+from api.licences.metrics import Metrics
+from api.licences.online import OnlineFacts
+from api.licences.serving import serve
+from api.licences.settings import CitySettings
+from api.server import configure_logs
+from ledger.licences.access import AccessWriter
+from ledger.licences.layout import BookFolder
+from ledger.licences.policy import City, TrustPolicy
+
+LOOK_S: Final = 0.25  # between two looks at the published files
+WATCH_S: Final = 1.0  # between two looks at the processes
+_STOP_S: Final = 10.0
+_log = structlog.get_logger("api.licences")
+
+
+def create_verifier_app(
+    online: OnlineFacts, policy: TrustPolicy, access: AccessWriter, duties: Duties
+) -> Guard:
+    """Build the application of one verifying process: the hot route, health and metrics."""
+    metrics = Metrics(lambda: {"duties_failing": sum(1 for state in duties.states() if state.fault)})
+
+    async def health(_request: Request) -> Response:
+        faults = [state.name for state in duties.states() if state.fault]
+        return JSONResponse({"status": "degraded" if faults else "ok"})
+
+    async def read_metrics(_request: Request) -> Response:
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4")
+
+    inner = Starlette(routes=[Route("/healthz", health), Route("/metrics", read_metrics)])
+    hot = HotVerify(online, policy, access, note=metrics.note_verdict)
+    return Guard(inner, hot=hot, note=metrics.note)
+
+
+def run_verifier(
+    folder: Path, settings_json: dict[str, Any], number: int, listening: socket.socket, parent: int
+) -> None:
+    """Run one verifying process until SIGTERM, or until the process that started it is gone.
+
+    Args:
+        folder: of the book.
+        settings_json: of the city.
+        number: of this process, from 1.
+        listening: the socket that all of them share.
+        parent: the starter's process id.
+    """
+    configure_logs()
+    city = City.from_json(CitySettings.from_json(settings_json).city())
+    online = OnlineFacts(folder, city)
+    access = AccessWriter(BookFolder(folder).access, f"verifier-{number}")
+
+    def watch() -> None:
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    duties = Duties([Duty("look", LOOK_S, online.refresh), Duty("parent", WATCH_S, watch)])
+    duties.start()
+    try:
+        app = create_verifier_app(online, TrustPolicy((city,)), access, duties)
+        serve(app, host="", port=0, listening=listening)
+    finally:
+        duties.stop()
+        access.close()
+        online.close()
+
+
+class Verifiers:
+    """The verifying processes of one service; one that ends is started again. `start` and `stop` once each.
+
+    Args:
+        folder: of the book.
+        settings: of the city; its `verify_workers` says how many.
+    """
+
+    def __init__(self, folder: Path, settings: CitySettings) -> None:
+        self._folder, self._settings = folder, settings
+        self._context = multiprocessing.get_context("spawn")
+        self._processes: dict[int, BaseProcess] = {}
+        self._listening: socket.socket | None = None
+        self._ending = threading.Event()
+        self._watch = threading.Thread(target=self._keep, name="verifiers", daemon=True)
+
+    def start(self) -> None:
+        """Listen, and start the processes."""
+        self._listening = socket.create_server(
+            (self._settings.host, self._settings.verify_port), backlog=4096
+        )
+        for number in range(1, self._settings.verify_workers + 1):
+            self._spawn(number)
+        self._watch.start()
+
+    def stop(self) -> None:
+        """End the processes after the requests that they are in."""
+        self._ending.set()
+        if self._watch.is_alive():
+            self._watch.join(_STOP_S)
+        for process in self._processes.values():
+            process.terminate()
+        end = time.monotonic() + _STOP_S
+        for process in self._processes.values():
+            process.join(max(0.0, end - time.monotonic()))
+            if process.is_alive():
+                process.kill()
+        if self._listening is not None:
+            self._listening.close()
+
+    def _spawn(self, number: int) -> None:
+        arguments = (self._folder, self._settings.to_json(), number, self._listening, os.getpid())
+        process = self._context.Process(target=run_verifier, args=arguments, name=f"verifier-{number}")
+        process.start()
+        self._processes[number] = process
+
+    def _keep(self) -> None:
+        while not self._ending.wait(WATCH_S):
+            for number, process in list(self._processes.items()):
+                if not process.is_alive():
+                    _log.warning("verifier_ended", number=number, code=process.exitcode)
+                    self._spawn(number)

@@ -1,0 +1,1 @@
+"""`shuyao licence`: departments, holders and verifiers of e-licences, and the city's service."""

@@ -1,0 +1,321 @@
+"""The HTTP client of a city's licence service, for departments, holders, registrars and operators."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx
+
+from cli.broker import problem
+from cli.errors import CliError
+from ledger.encoding import parse_json
+from ledger.errors import MalformedValue
+
+if TYPE_CHECKING:
+    from ledger.licences.keys import SigningKey
+
+TIMEOUT_S: Final = 30.0
+STREAM_MAX: Final = 2_000  # events of one stream: httpx reads no answer before all is sent, and receipts must find room meanwhile
+
+
+class ServiceRefused(CliError):
+    """The service answered with a problem. `status` is the HTTP status, `kind` the last part of the problem's type."""
+
+    def __init__(self, status: int, kind: str, message: str) -> None:
+        self.status, self.kind = status, kind
+        super().__init__(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Where an event was logged."""
+
+    index: int
+    leaf_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why one event of a stream was refused. `line` counts from 1."""
+
+    line: int
+    kind: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """Who signs requests to a service: a department, the registrar or the operator, with its key."""
+
+    issuer: str
+    key: SigningKey
+
+
+class CityClient:
+    """One city's service.
+
+    Args:
+        url: of the service.
+        now_s: clock, Unix seconds.
+        http: what sends, where it is not to be made here.
+
+    Raises:
+        CliError: from each method, when the service cannot be reached or refuses.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        now_s: Callable[[], float] = time.time,
+        http: httpx.Client | None = None,
+    ) -> None:
+        self.url, self._now_s = url.rstrip("/"), now_s
+        self._http = http or httpx.Client(base_url=self.url, timeout=timeout_s)
+
+    def __enter__(self) -> CityClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    # --- for everybody -------------------------------------------------------------------------------------
+
+    def is_healthy(self) -> bool:
+        """Say whether the service answers."""
+        try:
+            return self._http.get("/healthz", timeout=2).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def health(self) -> dict[str, Any]:
+        """Return what the service says of itself."""
+        return self._json("GET", "/healthz", ok=(200, 503))
+
+    def city(self) -> dict[str, Any]:
+        """Return the city as a verifier's policy names it. Compare it with what its keeper published elsewhere."""
+        return self._json("GET", "/city")
+
+    @property
+    def origin(self) -> str:
+        """The log's origin."""
+        return str(self.city()["origin"])
+
+    def checkpoint(self, *, is_cosigned: bool = True) -> str:
+        """Return the newest checkpoint, by default the newest that a quorum cosigned."""
+        return self._send("GET", "/checkpoint.cosigned" if is_cosigned else "/checkpoint").text
+
+    def status_list(self, number: int, *, at_s: int | None = None, is_bitstring: bool = False) -> str:
+        """Return a status list's token, the newest or that of a past time; or the W3C form of the newest."""
+        path = f"/status-lists/{number}" + ("/bitstring" if is_bitstring else "")
+        return self._send("GET", path, params={} if at_s is None else {"at": str(at_s)}).text
+
+    def issuer(self, uscc: str) -> dict[str, Any]:
+        """Return an issuer's keys as the log has them, and its newest signed history."""
+        return self._json("GET", f"/issuers/{uscc}")
+
+    def nonce(self) -> str:
+        """Return a fresh challenge for a presentation."""
+        return str(self._json("POST", "/nonces")["nonce"])
+
+    def verify(
+        self, presentation: str, *, nonce: str | None = None, audience: str | None = None
+    ) -> dict[str, Any]:
+        """Have the service verify a presentation."""
+        body: dict[str, str] = {"presentation": presentation}
+        if nonce is not None and audience is not None:
+            body |= {"nonce": nonce, "audience": audience}
+        return self._json("POST", "/licences/verify", body=body)
+
+    def bundle(self, credential: str, *, is_anchored: bool = False) -> bytes:
+        """Return what a verifier without a network needs for this credential.
+
+        Args:
+            credential: or a presentation of it.
+            is_anchored: over the newest checkpoint that is on the chain, which may be older than the newest.
+        """
+        body = {"credential": credential, "anchored": is_anchored}
+        return self._send("POST", "/licences/bundles", body=body).content
+
+    def recognition(self, origin: str) -> dict[str, Any]:
+        """Return the evidence that this city recognises another log: the member `recognition` of its bundles."""
+        return self._json("GET", f"/recognitions/{origin}")
+
+    def uses(self, presentation: str) -> list[dict[str, Any]]:
+        """List the uses of a licence to its holder, who presents it for that purpose."""
+        items: list[dict[str, Any]] = self._json(
+            "POST", "/licences/uses", body={"presentation": presentation}
+        )["items"]
+        return items
+
+    def erase(self, presentation: str) -> dict[str, Any]:
+        """Have the service destroy a credential and its salts, on its holder's word."""
+        return self._json("POST", "/licences/erasures", body={"presentation": presentation})
+
+    def anchors(self) -> list[dict[str, Any]]:
+        """List the anchors, newest first."""
+        items: list[dict[str, Any]] = self._json("GET", "/anchors")["items"]
+        return items
+
+    # --- for departments, registrar and operator -------------------------------------------------------------
+
+    def reserve(self, speaker: Speaker, count: int) -> list[tuple[int, int]]:
+        """Reserve status slots: (list, index) each."""
+        found = self._signed("POST", "/slots", "reserve_slots", {"count": str(count)}, speaker)
+        return [(int(number), int(index)) for number, index in found["slots"]]
+
+    def find(self, speaker: Speaker, identifier: str) -> dict[str, Any]:
+        """Look a licence of the speaker's own up by its identifier."""
+        token = self._request("find_licence", {"identifier": identifier}, speaker)
+        return self._json(
+            "GET",
+            "/licences",
+            params={"identifier": identifier},
+            headers={"authorization": f"Bearer {token}"},
+        )
+
+    def erase_as_issuer(self, speaker: Speaker, leaf_hash: bytes) -> dict[str, Any]:
+        """Have the service destroy a credential and its salts, on its issuer's word."""
+        return self._signed("POST", "/licences/erasures", "erase", {"lic": leaf_hash.hex()}, speaker)
+
+    def publish_history(self, history: str) -> None:
+        """Hand a signed issuer history in."""
+        self._send("POST", "/issuer-histories", body={"history": history})
+
+    def anchor(self, speaker: Speaker) -> dict[str, Any]:
+        """Anchor the log's head now (operator)."""
+        return self._signed("POST", "/anchors", "anchor", {}, speaker)
+
+    def submit(self, event: str) -> Receipt:
+        """Log one event.
+
+        Raises:
+            ServiceRefused: with the reason.
+        """
+        outcome = next(iter(self.submit_all([event])))
+        if isinstance(outcome, Refusal):
+            raise ServiceRefused(409, outcome.kind, outcome.detail)
+        return outcome
+
+    def submit_all(self, events: Sequence[str]) -> list[Receipt | Refusal]:
+        """Log events, and return for each its receipt or why it was refused, in order."""
+        outcomes: list[Receipt | Refusal] = []
+        for first in range(0, len(events), STREAM_MAX):
+            outcomes += self._submit_some(events[first : first + STREAM_MAX])
+        return outcomes
+
+    def _submit_some(self, events: Sequence[str]) -> list[Receipt | Refusal]:
+        found: list[Receipt | Refusal | None] = [None] * len(events)
+        for outcome in self._stream(events):
+            line = int(outcome["line"])
+            if "index" in outcome:
+                receipt = Receipt(int(outcome["index"]), bytes.fromhex(outcome["leaf"]))
+                found[line - 1] = receipt
+            else:
+                error = outcome["error"]
+                found[line - 1] = Refusal(line, str(error["type"]).rpartition(":")[2], str(error["detail"]))
+        if any(outcome is None for outcome in found):
+            raise CliError(f"{self.url}: answered fewer events than it was sent")
+        return [outcome for outcome in found if outcome is not None]
+
+    def _stream(self, events: Iterable[str]) -> Iterator[dict[str, Any]]:
+        def lines() -> Iterator[bytes]:
+            for event in events:
+                yield json.dumps({"event": event}).encode() + b"\n"
+
+        try:
+            with self._http.stream(
+                "POST",
+                "/licence-events",
+                content=lines(),
+                headers={"content-type": "application/x-ndjson"},
+            ) as answer:
+                if answer.status_code != 200:
+                    answer.read()
+                    raise _refusal(answer)
+                for line in answer.iter_lines():
+                    if line:
+                        yield parse_json(line.encode())
+        except (httpx.HTTPError, MalformedValue) as err:
+            raise CliError(f"{self.url} does not answer as it should: {type(err).__name__}") from err
+
+    # --- transport -------------------------------------------------------------------------------------------
+
+    def _request(self, action: str, arguments: Mapping[str, str], speaker: Speaker) -> str:
+        from api.licences.signed import make_request
+
+        return make_request(
+            action,
+            arguments,
+            origin=self.origin,
+            issuer=speaker.issuer,
+            key=speaker.key,
+            now_s=int(self._now_s()),
+            rand=secrets.token_bytes(16),
+        )
+
+    def _signed(
+        self, method: str, path: str, action: str, arguments: Mapping[str, str], speaker: Speaker
+    ) -> dict[str, Any]:
+        return self._json(method, path, body={"request": self._request(action, arguments, speaker)})
+
+    def _json(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        ok: tuple[int, ...] = (200, 201, 202),
+    ) -> dict[str, Any]:
+        answer = self._send(method, path, body=body, params=params, headers=headers, ok=ok)
+        try:
+            value = parse_json(answer.content)
+        except MalformedValue as err:
+            raise CliError(f"{self.url}{path}: expected JSON, got something else") from err
+        if not isinstance(value, dict):
+            raise CliError(f"{self.url}{path}: expected a JSON object, got {type(value).__name__}")
+        return value
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        ok: tuple[int, ...] = (200, 201, 202),
+    ) -> httpx.Response:
+        try:
+            answer = self._http.request(
+                method,
+                path,
+                json=body,
+                params=dict(params or {}) or None,
+                headers=dict(headers or {}) or None,
+            )
+        except httpx.HTTPError as err:
+            raise CliError(f"{self.url} does not answer: {type(err).__name__}") from err
+        if answer.status_code not in ok:
+            raise _refusal(answer)
+        return answer
+
+
+def _refusal(answer: httpx.Response) -> ServiceRefused:
+    try:
+        kind = str(answer.json().get("type", "")).rpartition(":")[2]
+    except (json.JSONDecodeError, AttributeError):
+        kind = ""
+    return ServiceRefused(answer.status_code, kind, problem(answer))

@@ -1,0 +1,236 @@
+"""What a department does: issue licences, and change their status, with its own key, over a city's service."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from cli.errors import CliError
+from cli.licence.client import CityClient, Receipt, ServiceRefused, Speaker
+from ledger.errors import LedgerError
+
+if TYPE_CHECKING:
+    from ledger.licences.events import Code, Kind
+    from ledger.licences.keys import PublicKey, SigningKey
+    from ledger.licences.schema import LicenceType
+    from ledger.licences.sdjwt import Claims
+
+SERIAL_ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+SERIAL_SIZE: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One licence to issue.
+
+    Args:
+        kind: the type.
+        values: the salted fields that the licence has, by name.
+        holder: the key in `cnf`.
+        serial: of the identifier; drawn when None.
+        version: of the identifier, from 1.
+        valid_from: Unix seconds; now when None.
+        expires_at: Unix seconds, exclusive; None for no end.
+    """
+
+    kind: LicenceType
+    values: Mapping[str, Any]
+    holder: PublicKey
+    serial: str | None = None
+    version: int = 1
+    valid_from: int | None = None
+    expires_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedLicence:
+    """A licence that is logged: the credential for its holder, and where its leaf is."""
+
+    credential: str
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class LicenceRef:
+    """Where a licence stands: its issue's leaf hash, and its status slot."""
+
+    leaf_hash: bytes
+    list: int
+    index: int
+
+
+class Department:
+    """One issuer at one city.
+
+    Args:
+        uscc: its unified social credit code.
+        key: an active key of it.
+        client: of the city's service.
+        now_s: clock, Unix seconds.
+
+    Raises:
+        CliError: from each method, when the service refuses.
+    """
+
+    def __init__(
+        self,
+        uscc: str,
+        key: SigningKey,
+        client: CityClient,
+        *,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
+        from ledger.licences.identifiers import issuer_urn
+
+        self.uscc, self.key, self.client, self._now_s = uscc, key, client, now_s
+        self.speaker = Speaker(issuer_urn(uscc), key)
+        self.origin = client.origin
+
+    def issue(
+        self, order: Order, *, previous: bytes | None = None, is_transfer: bool = False
+    ) -> IssuedLicence:
+        """Issue a licence and log it.
+
+        Args:
+            order: what to issue.
+            previous: leaf hash of the issue that this one supersedes, or takes over from another city.
+            is_transfer: whether it is taken over.
+        """
+        slot = self.client.reserve(self.speaker, 1)[0]
+        credential = self.sign(order, slot, previous=previous, is_transfer=is_transfer)
+        return IssuedLicence(credential, self.client.submit(credential))
+
+    def issue_all(self, orders: list[Order]) -> list[IssuedLicence]:
+        """Issue many licences over one reservation and one stream.
+
+        Raises:
+            CliError: one was refused.
+        """
+        slots = self.client.reserve(self.speaker, len(orders))
+        credentials = [self.sign(order, slot) for order, slot in zip(orders, slots, strict=True)]
+        issued = []
+        for credential, outcome in zip(credentials, self.client.submit_all(credentials), strict=True):
+            if not isinstance(outcome, Receipt):
+                raise ServiceRefused(409, outcome.kind, f"licence {outcome.line}: {outcome.detail}")
+            issued.append(IssuedLicence(credential, outcome))
+        return issued
+
+    def sign(
+        self,
+        order: Order,
+        slot: tuple[int, int],
+        *,
+        previous: bytes | None = None,
+        is_transfer: bool = False,
+    ) -> str:
+        """Sign a licence for a reserved slot, without logging it.
+
+        Raises:
+            CliError: a value is outside its type.
+        """
+        from ledger.licences.sdjwt import issue
+
+        try:
+            claims = self._claims(order, slot, previous, is_transfer)
+            return issue(claims, order.kind, order.values, self.key, rand=secrets.token_bytes(32)).text
+        except LedgerError as err:
+            raise CliError(f"licence: {err}") from err
+
+    def _claims(
+        self, order: Order, slot: tuple[int, int], previous: bytes | None, is_transfer: bool
+    ) -> Claims:
+        from ledger.encoding import Digest
+        from ledger.licences.identifiers import Identifier
+        from ledger.licences.sdjwt import Claims
+
+        now = int(self._now_s())
+        serial = order.serial or "".join(secrets.choice(SERIAL_ALPHABET) for _ in range(SERIAL_SIZE))
+        return Claims(
+            issuer=self.uscc,
+            type_code=order.kind.code,
+            identifier=Identifier(order.kind.code, self.uscc, serial, f"{order.version:03d}"),
+            version=order.kind.version,
+            event_id=secrets.token_bytes(16),
+            issued_at=now,
+            not_before=now if order.valid_from is None else order.valid_from,
+            expires_at=order.expires_at,
+            list=slot[0],
+            index=slot[1],
+            origin=self.origin,
+            holder=order.holder,
+            previous=None if previous is None else Digest(previous),
+            transfer_in=is_transfer,
+        )
+
+    # --- what happens to a licence later ---------------------------------------------------------------------
+
+    def suspend(self, licence: LicenceRef, reason: str = "") -> Receipt:
+        """Suspend a licence."""
+        from ledger.licences.events import Code, Kind
+
+        return self.change(Kind.SUSPEND, Code.SUSPENDED, licence, reason)
+
+    def resume(self, licence: LicenceRef, reason: str = "") -> Receipt:
+        """Make a suspended licence valid again."""
+        from ledger.licences.events import Code, Kind
+
+        return self.change(Kind.RESUME, Code.VALID, licence, reason)
+
+    def revoke(self, licence: LicenceRef, code: Code, reason: str = "") -> Receipt:
+        """Revoke a licence for good."""
+        from ledger.licences.events import Kind
+
+        return self.change(Kind.REVOKE, code, licence, reason)
+
+    def transfer_out(self, licence: LicenceRef, reason: str = "") -> Receipt:
+        """Let another city take a licence over."""
+        from ledger.licences.events import Code, Kind
+
+        return self.change(Kind.TRANSFER_OUT, Code.TRANSFERRED, licence, reason)
+
+    def change(self, kind: Kind, code: Code, licence: LicenceRef, reason: str) -> Receipt:
+        """Sign and log one event of a licence."""
+        return self.client.submit(self.sign_change(kind, code, licence, reason))
+
+    def sign_change(self, kind: Kind, code: Code, licence: LicenceRef, reason: str = "") -> str:
+        """Sign one event of a licence, without logging it.
+
+        Raises:
+            CliError: a value is outside its type.
+        """
+        from ledger.licences.events import LicenceEvent, make_event
+
+        try:
+            event = LicenceEvent(
+                kind=kind,
+                event_id=secrets.token_bytes(16),
+                issued_at=int(self._now_s()),
+                issuer=self.uscc,
+                licence=licence.leaf_hash,
+                origin=self.origin,
+                list=licence.list,
+                index=licence.index,
+                code=code,
+                reason=reason,
+            )
+        except LedgerError as err:
+            raise CliError(f"event: {err}") from err
+        return make_event(event, self.key)
+
+
+def ref_of(credential: str) -> LicenceRef:
+    """Return where a credential's licence stands, computed from the credential alone.
+
+    Raises:
+        CliError: it is no credential.
+    """
+    from ledger.licences.events import leaf_of_credential
+
+    try:
+        leaf = leaf_of_credential(credential)
+    except LedgerError as err:
+        raise CliError(f"credential: {err}") from err
+    return LicenceRef(leaf.hash, leaf.list, leaf.index)
