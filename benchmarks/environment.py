@@ -142,7 +142,12 @@ def run_npm_peer(
     Raises:
         CliError: the script failed, with the end of its error output.
     """
-    command = ["node", "--max-old-space-size=8192", str(npm_environment(name) / script), json.dumps(arguments)]
+    command = [
+        "node",
+        "--max-old-space-size=8192",
+        str(npm_environment(name) / script),
+        json.dumps(arguments),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout_s)
     if done.returncode:
         raise CliError(f"peer {name} failed:\n{done.stderr[-1500:]}")

@@ -16,7 +16,7 @@ from cli.output import Stages, print_json, print_table
 
 if TYPE_CHECKING:
     from client.buyer import Buyer
-    from client.types import Answer, Quote
+    from client.types import Answer, Losses, Quote
     from ledger.types import Digest
 
 app = typer.Typer(help="Ask questions, get verified answers.", no_args_is_help=True)
@@ -28,6 +28,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.
 PassphraseOption = Annotated[Path | None, typer.Option("--passphrase-file", help="File with the passphrase.")]
 RhoOption = Annotated[
     str | None, typer.Option("--rho", help="ρ to spend; else the policy's for one request.")
+]
+DeltaOption = Annotated[
+    str | None,
+    typer.Option("--delta", help="δ at which losses are shown as (ε, δ); else the policy's, or 1e-9."),
 ]
 PurposeOption = Annotated[str | None, typer.Option("--purpose", help="One of the policy's purposes.")]
 
@@ -73,10 +77,28 @@ def _request_id(text: str) -> Digest:
         raise CliError(f"request id: {err}") from err
 
 
-def _quote(buyer: Buyer, listing: str, sql: str, rho: str | None, purpose: str | None) -> Quote:
-    from cli.rho import rho_to_micro
+def _quote(
+    buyer: Buyer, listing: str, sql: str, rho: str | None, purpose: str | None, delta: str | None = None
+) -> Quote:
+    from cli.rho import read_delta, rho_to_micro
 
-    return buyer.quote(listing, sql, purpose=purpose, rho_micro=None if rho is None else rho_to_micro(rho))
+    return buyer.quote(
+        listing,
+        sql,
+        purpose=purpose,
+        rho_micro=None if rho is None else rho_to_micro(rho),
+        delta=None if delta is None else read_delta(delta),
+    )
+
+
+def _show_losses(losses: Losses) -> None:
+    """Show what the request costs, and what it comes to with this buyer's others on each budget line."""
+    from cli.rho import loss_row
+    from ledger.types import to_hex
+
+    rows = [["this request", *loss_row(losses.request)]]
+    rows += [[f"line {to_hex(each.line)[:18]}…, in all", *loss_row(each.loss)] for each in losses.lines]
+    print_table("privacy loss", ["of", "ρ", "ε", "δ"], rows)
 
 
 def _show_answer(answer: Answer, *, as_json: bool) -> None:
@@ -84,7 +106,11 @@ def _show_answer(answer: Answer, *, as_json: bool) -> None:
 
     if as_json:
         table = {"columns": answer.columns, "rows": answer.rows, "error95": answer.error95}
-        facts = {"request_id": to_hex(answer.request_id), "receipt": str(answer.receipt_path)}
+        facts: dict[str, Any] = {
+            "request_id": to_hex(answer.request_id),
+            "receipt": str(answer.receipt_path),
+        }
+        facts["privacy_loss"] = answer.losses.to_json()
         print_json({**facts, "verified": True, "survivors": answer.survivors, "answer": table})
         return
     columns: list[str] = []
@@ -98,6 +124,7 @@ def _show_answer(answer: Answer, *, as_json: bool) -> None:
             cells += [value] if group else [value, error]
         rows.append(cells)
     print_table(f"verified, from {answer.survivors} holders", columns, rows)
+    _show_losses(answer.losses)
     typer.echo(f"receipt: {answer.receipt_path}")
 
 
@@ -138,6 +165,7 @@ def quote(
     sql: Annotated[str, typer.Argument(help="One SELECT.")],
     rho: RhoOption = None,
     purpose: PurposeOption = None,
+    delta: DeltaOption = None,
     home: HomeOption = None,
     passphrase_file: PassphraseOption = None,
     as_json: JsonOption = False,
@@ -146,7 +174,7 @@ def quote(
     from ledger.types import to_hex
 
     with _buyer(home, passphrase_file) as buyer:
-        quoted = _quote(buyer, listing, sql, rho, purpose)
+        quoted = _quote(buyer, listing, sql, rho, purpose, delta)
     facts = {
         "plan_hash": to_hex(quoted.plan_hash),
         "rho_micro": quoted.rho_micro,
@@ -156,10 +184,12 @@ def quote(
     errors = [(each.column, each.error95, each.rows) for each in quoted.expected_error95]
     if as_json:
         expected = [dict(zip(("column", "error95", "rows"), each, strict=True)) for each in errors]
-        print_json({**facts, "expected_error95": expected})
+        losses = quoted.losses.to_json()
+        print_json({**facts, "expected_error95": expected, "privacy_loss": losses})
         return
     print_table("quote", ["what", "value"], [(name, str(value)) for name, value in facts.items()])
     print_table("expected 95 % error", ["column", "±", "for groups of rows"], errors)
+    _show_losses(quoted.losses)
 
 
 @app.command()
@@ -168,6 +198,7 @@ def ask(
     sql: Annotated[str, typer.Argument(help="One SELECT.")],
     rho: RhoOption = None,
     purpose: PurposeOption = None,
+    delta: DeltaOption = None,
     accept: Annotated[
         bool, typer.Option(help="Accept the verified answer, which settles it at once.")
     ] = True,
@@ -179,7 +210,7 @@ def ask(
     stages = Stages(quiet=as_json)
     with _buyer(home, passphrase_file) as buyer:
         with stages.stage("quote", "quote"):
-            quoted = _quote(buyer, listing, sql, rho, purpose)
+            quoted = _quote(buyer, listing, sql, rho, purpose, delta)
         with stages.stage("submit", "signed request"):
             request_id = buyer.submit(quoted)
         with stages.stage("answer", "holders approve, share, contribute, unmask") as stage:

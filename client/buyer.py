@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -38,12 +39,13 @@ from client.errors import (
 )
 from client.facts import RequestFacts, read_assets
 from client.files import make_private_directory, write_atomically
+from client.losses import Spending, earlier_spending, known_lines, losses_of, quoted_delta
 from client.market import Market
 from client.quoting import check_quote, derive, require_listing
 from client.settings import ClientSettings
 from client.store import Store
 from client.submitting import Submission
-from client.types import Answer, LocalState, Progress, Quote, Status, StoredRequest, Verdict
+from client.types import Answer, Charge, LocalState, Losses, Progress, Quote, Status, StoredRequest, Verdict
 from client.vault import Vault
 from client.verify import Subject, run_procedure
 from client.waiting import OnProgress, Wait
@@ -51,12 +53,15 @@ from ledger.chain import Chain
 from ledger.database import make_engine
 from ledger.eip712 import sign_acceptance
 from ledger.encoding import canonical_json
-from ledger.receipt import parse_receipt, sign_receipt
+from ledger.receipt import Receipt, RosterMember, parse_receipt, sign_receipt
 from ledger.signing import Signer
 from ledger.types import Answered, Digest, to_hex
+from privacy.accounting import DELTA_DEFAULT
 
 if TYPE_CHECKING:
     from privacy.answer import AnswerTable
+    from privacy.plan import Plan
+    from privacy.session import Member
 
 
 def ignore_progress(progress: Progress) -> None:
@@ -133,7 +138,13 @@ class Buyer:
     # --- before anything is signed
 
     def quote(
-        self, listing: str, sql: str, purpose: str | None = None, rho_micro: int | None = None
+        self,
+        listing: str,
+        sql: str,
+        purpose: str | None = None,
+        rho_micro: int | None = None,
+        *,
+        delta: Decimal | None = None,
     ) -> Quote:
         """Ask for a price, and derive everything else.
 
@@ -142,6 +153,7 @@ class Buyer:
             sql: one SELECT from the listing.
             purpose: one of the policy's; may be omitted where there is only one.
             rho_micro: ρ for the whole answer; the policy's most if not given.
+            delta: δ at which losses are shown; the policy's, or 1e-9, if not given.
 
         Raises:
             QueryRejected: with every violation.
@@ -157,6 +169,11 @@ class Buyer:
         derivation = derive(
             shown, policy, buyer=self._signer.address, sql=sql, purpose=purpose, rho_micro=rho_micro
         )
+        lines = {each.asset.asset_id: each.asset.line for each in registered}
+        answered_by = self._answered_by(derivation.plan.hash())
+        standing = self._store.good(derivation.plan.hash())
+        standing_id = None if standing is None else standing.request_id  # it would not be charged again
+        shown_delta = delta or policy.delta or DELTA_DEFAULT
         reply = self._market.quote(
             listing=to_hex(shown.listing_id),
             sql=sql,
@@ -170,7 +187,8 @@ class Buyer:
             buyer=self._signer.address,
             head=head,
             now_s=self._now_s(),
-            answered_by=self._answered_by(derivation.plan.hash()),
+            answered_by=answered_by,
+            charge=Charge(lines, self._losses(derivation.plan, standing_id, lines, shown_delta)),
         )
 
     # --- requesting
@@ -235,7 +253,7 @@ class Buyer:
         stored = self._store.get(request_id)
         path = self.receipt_path(request_id)
         if stored.state is LocalState.ANSWERED and path.exists():
-            return self._stored_answer(request_id, path)
+            return self._stored_answer(stored, path)
         self._view.head()
         facts = self._view.facts(stored)
         if facts.one(Answered) is None and facts.ended_because is not None:
@@ -251,7 +269,8 @@ class Buyer:
             raise _refusal(verdict)
         write_atomically(path, data)
         self._store.set_state(request_id, LocalState.ANSWERED)
-        return _answer(request_id, opened.table, path, len(answered.survivors), verdict)
+        losses = self._answer_losses(stored, answered.session.members)
+        return _answer(request_id, opened.table, opened.receipt, path, verdict, losses)
 
     def demand_chunk(self, request_id: Digest, chunk: int) -> bytes:
         """Demand one chunk of Y on the chain, by a transaction of the buyer's own, and wait for it.
@@ -318,7 +337,7 @@ class Buyer:
             sleep=self._sleep,
         )
 
-    def _stored_answer(self, request_id: Digest, path: Path) -> Answer:
+    def _stored_answer(self, stored: StoredRequest, path: Path) -> Answer:
         try:
             data = path.read_bytes()
         except OSError as err:
@@ -327,7 +346,24 @@ class Buyer:
         if verdict.status is Status.INVALID:
             raise _refusal(verdict)
         receipt = parse_receipt(data)
-        return _answer(request_id, decode_receipt(receipt), path, len(receipt.survivors), verdict)
+        losses = self._answer_losses(stored, receipt.roster)
+        return _answer(stored.request_id, decode_receipt(receipt), receipt, path, verdict, losses)
+
+    def _answer_losses(self, stored: StoredRequest, roster: Iterable[Member | RosterMember]) -> Losses:
+        """Return what an answer cost, at the δ of its quote."""
+        from privacy.plan import Plan
+
+        lines = {Digest(member.asset): Digest(member.line) for member in roster}
+        plan = Plan.from_bytes(stored.plan_json)
+        return self._losses(plan, stored.request_id, lines, quoted_delta(stored))
+
+    def _losses(
+        self, plan: Plan, request_id: bytes | None, lines: Mapping[Digest, Digest], delta: Decimal
+    ) -> Losses:
+        requests = self._store.all()
+        own = Spending(plan.rho_micro, tuple(Digest(asset.asset) for asset in plan.assets))
+        known = {**known_lines(requests), **lines}
+        return losses_of(own, earlier_spending(requests, but=request_id), known, delta)
 
     def _answered_by(self, plan_hash: bytes) -> Digest | None:
         standing = self._store.good(plan_hash)
@@ -341,15 +377,18 @@ class Buyer:
         return run_procedure(Subject(data, source, self._curves))
 
 
-def _answer(request_id: Digest, table: AnswerTable, path: Path, survivors: int, verdict: Verdict) -> Answer:
+def _answer(
+    request_id: Digest, table: AnswerTable, receipt: Receipt, path: Path, verdict: Verdict, losses: Losses
+) -> Answer:
     return Answer(
         request_id=request_id,
         columns=table.columns,
         rows=table.rows,
         error95=table.error95,
         receipt_path=path,
-        survivors=survivors,
+        survivors=len(receipt.survivors),
         verdict=verdict,
+        losses=losses,
     )
 
 

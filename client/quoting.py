@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from client.errors import ListingMismatch, QueryRejected, QuoteExpired, QuoteMismatch
-from client.types import ColumnError, Listing, Quote, RegisteredAsset
+from client.types import Charge, ColumnError, Listing, Quote, RegisteredAsset
 from ledger.contracts import listing_id
 from ledger.encoding import U64_MAX, parse_decimal, parse_hex, tagged_hash
 from ledger.errors import BadSignature, MalformedValue
@@ -128,6 +128,7 @@ def check_quote(
     head: int,
     now_s: float,
     answered_by: Digest | None,
+    charge: Charge,
 ) -> Quote:
     """Compare the exchange's quote with the buyer's derivation.
 
@@ -138,6 +139,7 @@ def check_quote(
         head: the newest block.
         now_s: Unix seconds.
         answered_by: the buyer's request that answered the identical plan already.
+        charge: what the request would cost the budget lines.
 
     Raises:
         QuoteMismatch: naming the first field that differs; nothing was signed.
@@ -166,6 +168,8 @@ def check_quote(
         signature=signature,
         columns=plan.columns,
         expected_error95=_expected_errors(plan),
+        losses=charge.losses,
+        asset_lines=charge.asset_lines,
         answered_by=answered_by,
     )
 

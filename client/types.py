@@ -14,6 +14,7 @@ from ledger.types import Address, Asset, Deployment, Digest, Request, to_hex
 if TYPE_CHECKING:
     import pandas as pd
 
+    from privacy.accounting import PrivacyLoss
     from privacy.plan import Plan
 
 Cell = str | int | float | None  # one value of an answer's table
@@ -103,6 +104,41 @@ class ColumnError:
 
 
 @dataclass(frozen=True, slots=True)
+class LineLoss:
+    """All that one buyer's requests cost one budget line, composed."""
+
+    line: Digest
+    loss: PrivacyLoss
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """What a request costs in privacy, by itself and with the buyer's other requests on each line.
+
+    Attributes:
+        request: the request's own loss.
+        lines: the composed loss on each line that it charges, this request included, ascending by line. It is of
+            the requests that this buyer's store knows, those under way included.
+    """
+
+    request: PrivacyLoss
+    lines: tuple[LineLoss, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what is shown: ρ in micro-ρ, ε, δ."""
+        lines = [{"line": to_hex(each.line), **each.loss.to_json()} for each in self.lines]
+        return {"request": self.request.to_json(), "lines": lines}
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What a request charges: the line of each of its assets, and what that means as a loss."""
+
+    asset_lines: Mapping[Digest, Digest]
+    losses: Losses
+
+
+@dataclass(frozen=True, slots=True)
 class Quote:
     """A quote of which the buyer has derived every field itself.
 
@@ -113,6 +149,8 @@ class Quote:
         signature: the broker's over the quote.
         columns: the names of the answer's columns.
         answered_by: the request that already answered the identical plan, None if there is none.
+        losses: what the request would cost, with this buyer's others.
+        asset_lines: the budget line of each asset, as the chain has it.
     """
 
     quote_id: str
@@ -126,6 +164,8 @@ class Quote:
     signature: bytes
     columns: tuple[str, ...]
     expected_error95: tuple[ColumnError, ...]
+    losses: Losses
+    asset_lines: Mapping[Digest, Digest]
     answered_by: Digest | None = None
 
     @property
@@ -134,12 +174,17 @@ class Quote:
         return self.plan.hash()
 
     def to_json(self) -> str:
-        """Return the quote's terms for the buyer's own store; the plan is kept beside them."""
+        """Return the quote's terms for the buyer's own store; the plan is kept beside them.
+
+        δ and the lines are there so that losses can be composed later without a node.
+        """
         return json.dumps(
             {
                 "id": self.quote_id,
                 "draft": dict(self.draft),
                 "expires_at": str(self.expires_at),
+                "delta": str(self.losses.request.to_json()["delta"]),
+                "lines": {to_hex(asset): to_hex(line) for asset, line in self.asset_lines.items()},
                 "signature": to_hex(self.signature),
             }
         )
@@ -184,7 +229,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A verified answer. `error95` has a row for each row of the table, null where a column is no number."""
+    """A verified answer. `error95` has a row for each row of the table, null where a column is no number.
+
+    `losses` is what the answer cost, composed with this buyer's other requests.
+    """
 
     request_id: Digest
     columns: tuple[str, ...]
@@ -193,6 +241,7 @@ class Answer:
     receipt_path: Path
     survivors: int
     verdict: Verdict
+    losses: Losses
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the answer as a frame, one row a group."""

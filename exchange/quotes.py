@@ -19,6 +19,7 @@ from exchange.types import ANSWERED_STAGES, ListingRecord, QuoteRecord, ShownAss
 from ledger.encoding import tagged_hash
 from ledger.signing import Signer
 from ledger.types import Address, Digest, Roles, to_hex
+from privacy.accounting import DELTA_DEFAULT, PrivacyLoss
 from privacy.errors import ParametersInvalid, PlanRejected
 from privacy.plan import Plan
 from privacy.policy import Approval, Policy
@@ -35,6 +36,7 @@ class Quote:
         record: the terms.
         plan: what would be computed.
         expected_error95: one entry for each column of the answer.
+        loss: the request's ρ as (ε, δ), at the policy's δ.
         draft: the request without its key and nonce, in the protocol's JSON form.
         signature: the broker's over H("quote"; plan hash, buyer, ρ, price, expiry).
         existing_request: the buyer's request that answered the identical plan already, None if there is none.
@@ -43,6 +45,7 @@ class Quote:
     record: QuoteRecord
     plan: Plan
     expected_error95: tuple[Any, ...]
+    loss: PrivacyLoss
     draft: dict[str, str]
     signature: bytes
     existing_request: Digest | None
@@ -111,6 +114,7 @@ class Quotes:
             record=record,
             plan=plan,
             expected_error95=errors,
+            loss=PrivacyLoss.of(plan.rho_micro, policy.delta or DELTA_DEFAULT),
             draft=self._draft(record, plan, windows_of(self._settings, policy)),
             signature=self._signer.sign(quote_digest(record)),
             existing_request=existing,

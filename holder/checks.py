@@ -20,6 +20,7 @@ from holder.errors import (
     BrokerRefused,
     BudgetExhausted,
     BundleMismatch,
+    BuyerQuotaExhausted,
     BuyerRefused,
     NotEntrusted,
     OperatorConflict,
@@ -35,7 +36,7 @@ from holder.errors import (
     SealRefused,
 )
 from holder.exchange_client import PublishedRequest
-from holder.store import HolderStore
+from holder.store import HolderStore, quota_message
 from holder.types import StoredAsset
 from ledger.contracts import listing_id
 from ledger.eip712 import require_request_signature
@@ -85,6 +86,7 @@ def check_request(
     _require_parties(plan.assets, request, chain)  # 4
     _require_permission(plan, policy, request)  # 5
     _require_budget(opened, mine, chain, store)  # 6
+    _require_quota(request, policy, mine, store)
     return CheckedRequest(plan, dict(published.plan), mine, policy)
 
 
@@ -332,6 +334,15 @@ def _require_budget(opened: Opened, mine: StoredAsset, chain: ChainSide, store: 
         raise BudgetExhausted(
             f"asked for {request.rho_micro} micro-rho, the chain's line has {on_chain.left} left"
         )
+
+
+def _require_quota(request: Request, policy: Policy, mine: StoredAsset, store: HolderStore) -> None:
+    most = policy.rho_per_buyer_micro
+    if most is None:
+        return
+    used = store.buyer_used(mine.line, request.buyer)
+    if used + request.rho_micro > most:
+        raise BuyerQuotaExhausted(quota_message(request.rho_micro, used, most))
 
 
 def _short(holder: bytes) -> str:

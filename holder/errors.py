@@ -186,6 +186,10 @@ class BudgetExhausted(Refusal):
     """This holder's own ledger, or the chain's line, does not hold the charge."""
 
 
+class BuyerQuotaExhausted(Refusal):
+    """The buyer has used up what the policy grants one buyer of this holder's budget line."""
+
+
 class AlreadyAnswered(Refusal):
     """The same buyer's same plan was sealed before: its stored answer is to be fetched, nothing is recomputed."""
 

@@ -234,7 +234,7 @@ class Machine:
             self._store.wait_for_human(stored.request_id)
             log.info("request waits for a person", request=stored.request_id.hex())
             return DECISION_S
-        self._approve(stored)
+        self._approve(stored, policy)
         return AGAIN
 
     def _pending(self, stored: StoredRequest, view: RequestView) -> float | None:
@@ -243,8 +243,8 @@ class Machine:
         self._require_time(view.opened.request.approve_by, "approve")
         if stored.decision is None:
             return DECISION_S
-        self._check(stored, view)  # budget, assets and data may have changed meanwhile
-        self._approve(stored)
+        policy = self._check(stored, view)  # budget, assets and data may have changed meanwhile
+        self._approve(stored, policy)
         return AGAIN
 
     def _check(self, stored: StoredRequest, view: RequestView) -> Policy:
@@ -269,11 +269,12 @@ class Machine:
         call = self._contracts.ledger.approve(request, stored.asset_id or Digest(bytes(32)), keys)
         self._transact("approve", stored, call, deadline=request.approve_by)
 
-    def _approve(self, stored: StoredRequest) -> None:
+    def _approve(self, stored: StoredRequest, policy: Policy) -> None:
         from privacy.sealed_sum import HolderSecrets
 
         drawn = HolderSecrets.generate(self._rand)
-        self._store.approve(stored.request_id, {SECRET_NAME: drawn.to_bytes()})
+        secrets = {SECRET_NAME: drawn.to_bytes()}
+        self._store.approve(stored.request_id, secrets, buyer_most=policy.rho_per_buyer_micro)
 
     # --- APPROVED: reserve on the chain, then read the data, draw the noise, share --------------------------
 

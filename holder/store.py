@@ -20,6 +20,7 @@ from holder.epoch import EpochFile
 from holder.errors import (
     AlreadyAnswered,
     BudgetExhausted,
+    BuyerQuotaExhausted,
     OnceOnly,
     RequestUnknown,
     RestoredBackup,
@@ -329,18 +330,39 @@ class HolderStore:
                 connection.execute(_update(request_id).values(decision=decision.value, detail=note or None))
             return Stage(row.stage)
 
-    def approve(self, request_id: bytes, secrets: Mapping[str, bytes]) -> None:
+    def buyer_used(self, line: bytes, buyer: bytes) -> int:
+        """Return what of a line counts as one buyer's, in micro-ρ: reserved, spent, and what nobody's requests explain.
+
+        What the chain showed after a restored backup has no buyer here, so it counts against each.
+        """
+        with read_transaction(self.engine) as connection:
+            return _buyer_used(connection, line, buyer)
+
+    def approve(
+        self, request_id: bytes, secrets: Mapping[str, bytes], *, buyer_most: int | None = None
+    ) -> None:
         """Reserve the budget and store the session's secrets, in one transaction.
+
+        Args:
+            request_id: the request.
+            secrets: what is stored with it.
+            buyer_most: the policy's ρ for one buyer on the line, in micro-ρ; None if it has none.
 
         Raises:
             AlreadyAnswered: the same plan of the same buyer was sealed in the meantime.
             BudgetExhausted: the own ledger's line does not hold the charge; nothing was stored.
+            BuyerQuotaExhausted: the buyer's part of the line does not; nothing was stored.
         """
         with self._disk_first() as connection:
             row = _stage_row(connection, request_id, {Stage.SEEN, Stage.PENDING_HUMAN})
             if _is_answered(connection, row.buyer, row.plan_hash, request_id):
                 raise AlreadyAnswered("this plan of this buyer was sealed before")
             _reserve(connection, row.line, row.rho)
+            if buyer_most is not None:
+                # the line's row is locked by now: what is read here cannot change before the commit
+                used = _buyer_used(connection, row.line, row.buyer)
+                if used > buyer_most:
+                    raise BuyerQuotaExhausted(quota_message(row.rho, used - row.rho, buyer_most))
             self._keep(connection, request_id, secrets)
             self._move(connection, request_id, Stage.APPROVED, hold=Hold.RESERVED.value)
 
@@ -525,6 +547,21 @@ def _reserve(connection: Connection, line: bytes, rho: int) -> None:
         row = connection.execute(select(lines).where(lines.c.line == line)).first()
         left = 0 if row is None else line_of(row).left
         raise BudgetExhausted(f"asked for {rho} micro-rho, this holder's own ledger has {left} left")
+
+
+def _buyer_used(connection: Connection, line: bytes, buyer: bytes) -> int:
+    held = requests.c.hold.in_([Hold.RESERVED.value, Hold.SPENT.value])
+    total = select(func.coalesce(func.sum(requests.c.rho), 0)).where(and_(requests.c.line == line, held))
+    row = connection.execute(select(lines).where(lines.c.line == line)).first()
+    of_line = 0 if row is None else row.reserved + row.spent
+    of_all = int(connection.execute(total).scalar_one())
+    of_others = int(connection.execute(total.where(requests.c.buyer != buyer)).scalar_one())
+    return max(int(of_line), of_all) - of_others
+
+
+def quota_message(asked: int, used: int, most: int) -> str:
+    """Say that a buyer's quota does not hold a charge; all in micro-ρ."""
+    return f"asked for {asked} micro-rho, the buyer has used {used} of its {most} on this line"
 
 
 def _settle(connection: Connection, request_id: bytes, hold: Hold) -> bool:

@@ -32,14 +32,17 @@ from holder.engine import (
 )
 from holder.errors import EngineFailed, RowsExceedCeiling
 from privacy.columns import ColumnType
+from privacy.dimensions import Dimension, Factor
 from privacy.lanes import Lane, LaneKind
 from privacy.layout import cells_from_sums
-from privacy.plan import Dimension, Plan
+from privacy.plan import Plan
 from privacy.policy import Policy
 from privacy.query import AllOf, Among, AnyOf, Between, Compare, IsNull, Literal, Negation, Predicate
 
 UNIT: Final = "u"
 RANK: Final = "h"
+SEPARATE: Final = (LaneKind.HISTOGRAM, LaneKind.CONTINGENCY)
+"""Lanes with a query of their own."""
 _COMPARISONS: Final[dict[str, type[exp.Binary]]] = {
     "=": exp.EQ,
     "<>": exp.NEQ,
@@ -78,6 +81,12 @@ def compute_cells(engine: Engine, plan: Plan, policy: Policy, *, trim: bool = Fa
     for number, lane in enumerate(plan.lanes):
         if lane.kind is LaneKind.HISTOGRAM:
             _add_histogram(plan, engine.fetch(query.histogram(lane)), sums, offsets[number])
+        elif lane.kind is LaneKind.CONTINGENCY:
+            table = [
+                (*row[:-3], int(row[-3]) * len(lane.table[1].domain) + int(row[-2]), row[-1])
+                for row in engine.fetch(query.contingency(lane))
+            ]
+            _add_histogram(plan, table, sums, offsets[number])
     return cells_from_sums(plan, sums)
 
 
@@ -86,8 +95,10 @@ class SumQuery:
 
     def __init__(self, plan: Plan, reading: Reading, relation: exp.Table) -> None:
         self.plan, self.reading, self.relation = plan, reading, relation
-        measures = [lane.column for lane in plan.lanes if lane.kind is not LaneKind.DISTINCT]
+        measures = [name for lane in plan.lanes for name in _measures(lane)]
         self._measures = list(dict.fromkeys(name for name in measures if name is not None))
+        tabulated = [dimension for lane in plan.lanes for dimension in lane.table]
+        self._dimensions = [*plan.group_by, *dict.fromkeys(tabulated)]
         self._needs_unit = self._is_capped or any(lane.kind is LaneKind.DISTINCT for lane in plan.lanes)
 
     @property
@@ -96,7 +107,7 @@ class SumQuery:
         return unit.column is not None and not unit.proved
 
     def main(self) -> exp.Select:
-        """Return the query of every lane but the histograms.
+        """Return the query of every lane but the histograms and contingency tables.
 
         Its rows: one code per dimension, COUNT(*), then per lane what `_add_main` expects.
         """
@@ -104,6 +115,18 @@ class SumQuery:
         for lane in self.plan.lanes:
             columns += self._aggregates(lane)
         return self._grouped(columns, len(self.plan.group_by))
+
+    def contingency(self, lane: Lane) -> exp.Select:
+        """Return the query of one contingency table: a code per dimension, the two of the table, and the count.
+
+        Rows with an undeclared value, or none, in either are in no cell.
+        """
+        places = [self._dimensions.index(dimension) for dimension in lane.table]
+        pair = [exp.column("c", table=f"d{place}") for place in places]
+        columns = [*self._codes(), *pair, exp.Count(this=exp.Star())]
+        query = self._grouped(columns, len(self.plan.group_by) + 2, places)
+        declared = [negated(exp.Is(this=code.copy(), expression=exp.null())) for code in pair]
+        return query.where(*declared, copy=False)
 
     def histogram(self, lane: Lane) -> exp.Select:
         """Return the query of one histogram: one code per dimension, the bin, and the count."""
@@ -128,7 +151,7 @@ class SumQuery:
         ]
         columns += [
             exp.alias_(value(dimension.column), f"k{number}", copy=False)
-            for number, dimension in enumerate(self.plan.group_by)
+            for number, dimension in enumerate(self._dimensions)
         ]
         if self._needs_unit and self.plan.unit.column is not None:
             columns.append(exp.alias_(value(self.plan.unit.column), UNIT, copy=False))
@@ -148,7 +171,7 @@ class SumQuery:
         heavy = selected([exp.column(UNIT)], exp.to_table("base"))
         heavy = heavy.group_by(exp.column(UNIT), copy=False).having(many, copy=False)
         names = [f"x{number}" for number in range(len(self._measures))]
-        names += [f"k{number}" for number in range(len(self.plan.group_by))] + [UNIT]
+        names += [f"k{number}" for number in range(len(self._dimensions))] + [UNIT]
         order = exp.Order(expressions=[exp.Ordered(this=exp.column(RANK), nulls_first=False)])
         rank = exp.Window(this=exp.RowNumber(), partition_by=[exp.column(UNIT)], order=order)
         light = selected(_columns(names), exp.to_table("base")).where(negated(_in_heavy()), copy=False)
@@ -174,10 +197,11 @@ class SumQuery:
             parts += [exp.Literal.string("|"), length, exp.Literal.string(":"), text]
         return row_hash(concatenated(parts), self.reading.dialect)
 
-    def _grouped(self, columns: list[exp.Expr], keys: int) -> exp.Select:
+    def _grouped(self, columns: list[exp.Expr], keys: int, tabulated: Sequence[int] = ()) -> exp.Select:
         rows = self._kept() if self._is_capped else self._rows()
         query = selected(columns, rows.subquery("r", copy=False))
-        for number, dimension in enumerate(self.plan.group_by):
+        for number in [*range(len(self.plan.group_by)), *tabulated]:
+            dimension = self._dimensions[number]
             # Code point by code point: under another collation a row might equal two declared values and count in both.
             key = self._ordered(exp.column(f"k{number}", table="r"), dimension.type.value)
             on = exp.EQ(this=key, expression=exp.column("v", table=f"d{number}"))
@@ -199,16 +223,24 @@ class SumQuery:
         if lane.kind is LaneKind.DISTINCT:
             unit = exp.column(UNIT, table="r")
             return [exp.Count(this=exp.Distinct(expressions=[unit]))]
-        if lane.kind in (LaneKind.COUNT, LaneKind.HISTOGRAM) or lane.column is None:
+        if lane.kind in (*SEPARATE, LaneKind.COUNT) or lane.column is None:
             return []
         value = self._column(lane.column)
         if lane.kind is LaneKind.COUNT_OF:
-            return [exp.Count(this=value)]
-        number = quantised(value, lane)
+            return [exp.Count(this=self._where_present(value, lane))]
         if lane.kind is LaneKind.SUM:
-            return [exp.Count(this=value), exp.Sum(this=number)]
-        centred = exp.Paren(this=exp.Sub(this=number, expression=whole(lane.center)))
-        return [exp.Sum(this=exp.Mul(this=centred, expression=centred.copy()))]
+            number = self._where_present(quantised(value, lane), lane)
+            return [exp.Count(this=self._where_present(value, lane)), exp.Sum(this=number)]
+        first = _centred(value, lane)
+        second = first.copy() if lane.by is None else _centred(self._column(lane.by.column), lane.by)
+        return [exp.Sum(this=self._where_present(exp.Mul(this=first, expression=second), lane))]
+
+    def _where_present(self, value: exp.Expr, lane: Lane) -> exp.Expr:
+        """Return a value that is NULL where one of the columns is NULL that the lane needs besides its own."""
+        if not lane.present:
+            return value
+        known = [negated(exp.Is(this=self._column(name), expression=exp.null())) for name in lane.present]
+        return case((exp.and_(*known, copy=False), value))
 
     def _condition(self, predicate: Predicate) -> exp.Expr:
         if isinstance(predicate, AllOf):
@@ -242,13 +274,25 @@ class SumQuery:
 # --- expressions -----------------------------------------------------------------------------------------------------
 
 
-def quantised(value: exp.Expr, lane: Lane) -> exp.Expr:
+def _measures(lane: Lane) -> list[str | None]:
+    """Return the columns that a lane reads as values."""
+    if lane.kind in (LaneKind.DISTINCT, LaneKind.CONTINGENCY):
+        return []
+    return [lane.column, *([] if lane.by is None else [lane.by.column]), *lane.present]
+
+
+def _centred(value: exp.Expr, factor: Lane | Factor) -> exp.Expr:
+    """Return a value's integer less the centre, as one factor of a product."""
+    return exp.Paren(this=exp.Sub(this=quantised(value, factor), expression=whole(factor.center)))
+
+
+def quantised(value: exp.Expr, lane: Lane | Factor) -> exp.Expr:
     """Return floor(clip(x)·2^s + 0.5) as an integer of 64 bits; NULL stays NULL.
 
     LEAST and GREATEST are not used: they skip NULL in some engines and return it in others.
     """
     if lane.low is None or lane.high is None:
-        raise EngineFailed(f"expected a lane with bounds, found {lane.title}")
+        raise EngineFailed(f"expected a lane with bounds, found none for {lane.column}")
     low, high = double(float(lane.low)), double(float(lane.high))
     below, above = exp.LT(this=value.copy(), expression=low), exp.GT(this=value.copy(), expression=high)
     real = cast(value.copy(), "double")
@@ -339,7 +383,7 @@ def _add_main(plan: Plan, rows: Sequence[tuple[Any, ...]], sums: list[int], offs
         count = int(next(values))
         total += count
         for offset, lane in zip(offsets, plan.lanes, strict=True):
-            if lane.kind is not LaneKind.HISTOGRAM:
+            if lane.kind not in SEPARATE:
                 sums[offset + group] += _lane_sum(lane, count, values)
     return total
 

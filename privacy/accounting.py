@@ -7,10 +7,16 @@ import math
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
-from privacy.decimals import RHO_SCALE
+from privacy.decimals import RHO_SCALE, decimal_text
 from privacy.errors import BudgetExceeded, BudgetInvalid
 
 RHO_MICRO_MAX = (1 << 64) - 1
+
+DELTA_DEFAULT = Decimal("0.000000001")
+"""δ at which losses are shown if neither policy nor buyer says another: below one in the number of people."""
+
+_SLACK = 1e-12
+"""More than all that rounding in doubles can take from an ε, relative and absolute."""
 
 
 def split_rho(rho_micro: int, parts: int) -> tuple[int, ...]:
@@ -112,7 +118,7 @@ def zcdp_epsilon(rho_micro: int, delta: float) -> float:
     def epsilon(log_excess: float) -> float:
         excess = math.exp(log_excess)  # α − 1
         alpha = 1 + excess
-        return alpha * rho - math.log(alpha * delta) / excess + log_excess - math.log(alpha)
+        return alpha * rho - math.log(alpha * delta) / excess + math.log1p(-1 / alpha)
 
     # The bound falls and then rises in α: a golden-section search on ln(α − 1) finds its least value.
     low, high = -20.0, 60.0
@@ -120,4 +126,37 @@ def zcdp_epsilon(rho_micro: int, delta: float) -> float:
     for _ in range(200):
         left, right = high - ratio * (high - low), low + ratio * (high - low)
         low, high = (low, right) if epsilon(left) <= epsilon(right) else (left, high)
-    return max(0.0, epsilon((low + high) / 2) * (1 + 1e-12))
+    found = epsilon((low + high) / 2)
+    simple = rho + 2 * math.sqrt(rho * -math.log(delta))
+    return max(0.0, min(found, simple)) * (1 + _SLACK) + _SLACK
+
+
+@dataclass(frozen=True, slots=True)
+class PrivacyLoss:
+    """A loss ρ, and an ε for which it implies (ε, δ)-differential privacy, rounded up.
+
+    Attributes:
+        rho_micro: ρ in micro-ρ.
+        epsilon: ε at `delta`.
+        delta: δ, 0 < δ < 1.
+    """
+
+    rho_micro: int
+    epsilon: float
+    delta: Decimal
+
+    @classmethod
+    def of(cls, rho_micro: int, delta: Decimal = DELTA_DEFAULT) -> "PrivacyLoss":
+        """Convert a loss.
+
+        Raises:
+            BudgetInvalid: ρ is negative, or δ is not between 0 and 1.
+        """
+        if not (delta.is_finite() and 0 < delta < 1):
+            raise BudgetInvalid(f"expected 0 < delta < 1, not {delta}")
+        # δ as a double may be above the decimal: the next one below never is
+        return cls(rho_micro, zcdp_epsilon(rho_micro, math.nextafter(float(delta), 0.0)), delta)
+
+    def to_json(self) -> dict[str, str | float]:
+        """Return the JSON object that a quote shows."""
+        return {"rho": str(self.rho_micro), "epsilon": self.epsilon, "delta": decimal_text(self.delta)}

@@ -2,14 +2,17 @@
 
 One row for each group, the groups `other` and the empty ones too, ascending by group key. A histogram
 called h gives one column for each bin, called by its ends, for example `h[17,25)`; the last bin is
-closed, `h[82,90]`.
+closed, `h[82,90]`. A regression called r gives `r[intercept]`, `r[x1]`, … and their standard errors
+`r[se intercept]`, `r[se x1]`, …; a test called t gives `t[statistic]`, `t[df]` and `t[p]`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import combinations
 from typing import Any
 
+from privacy.contingency import estimate_independence
 from privacy.errors import AnswerInvalid, PlanInvalid
 from privacy.estimates import (
     Estimate,
@@ -21,10 +24,12 @@ from privacy.estimates import (
     estimate_variance,
 )
 from privacy.fixed_point import power_of_two
-from privacy.lanes import CELL_MAX, LaneKind, find_lane
+from privacy.lanes import CELL_MAX, LaneKey, LaneKind, count_key, find_lane, moment_keys
 from privacy.layout import group_key, group_order, lane_cells
+from privacy.moments import Cells, estimate_correlation, estimate_covariance, estimate_regression
 from privacy.plan import Plan
-from privacy.query import Output, OutputKind
+from privacy.quantiles import estimate_quantile
+from privacy.query import MOMENT_KINDS, Output, OutputKind
 from privacy.session import SumParameters
 
 Value = str | int | float | None
@@ -118,7 +123,9 @@ def expected_error95(plan: Plan, params: SumParameters) -> tuple[ExpectedError, 
     """Return what a quote says: the error of each column if all of the roster contributes.
 
     Errors that depend on a group's size are stated for 1,000 rows, and for the values that make them largest: all
-    at one end of the clipping interval for an average, half at each end for a variance or standard deviation.
+    at one end of the clipping interval for an average, half at each end for a variance or standard deviation. Those of
+    covariances, correlations, regressions, quantiles and tests are stated for uncorrelated values that are evenly
+    spread over the interval or the table.
     """
     variances = _variances(plan, params, params.holders)
     expected: list[ExpectedError] = []
@@ -126,12 +133,17 @@ def expected_error95(plan: Plan, params: SumParameters) -> tuple[ExpectedError, 
     for output in plan.outputs:
         spread = output.kind not in (OutputKind.SUM, OutputKind.AVG)
 
-        def cell(lane: int, group: int, bin_: int = 0, *, spread: bool = spread) -> Noisy:
-            return Noisy(plan.lanes[lane], _extreme(plan, lane, spread=spread), variances[lane])
+        def cell(
+            lane: int, group: int, bin_: int = 0, *, spread: bool = spread, output: Output = output
+        ) -> Noisy:
+            value = _extreme(plan, lane, spread=spread)
+            if output.kind in MOMENT_KINDS and plan.lanes[lane].kind is LaneKind.SQUARE:
+                value /= 3  # a variable that is evenly spread has a third of the largest variance
+            return Noisy(plan.lanes[lane], value, variances[lane])
 
         sized = output.kind not in (*_COUNTS, OutputKind.GROUP, OutputKind.SUM)
         if output.kind is OutputKind.SUM:
-            sized = cell(find_lane(plan.lanes, LaneKind.SUM, output.column), 0).rounding > 0
+            sized = cell(find_lane(plan.lanes, LaneKey(LaneKind.SUM, output.column)), 0).rounding > 0
         for column in _decode(plan, output, [0], cell):
             error, rows = column[0][1], ROWS_EXPECTED if sized else None
             expected.append(ExpectedError(plan.columns[len(expected)], error, rows))
@@ -146,8 +158,10 @@ def _variances(plan: Plan, params: SumParameters, survivors: int) -> list[Fracti
 def _extreme(plan: Plan, number: int, *, spread: bool) -> Fraction:
     """Return the value of a cell of 1,000 rows at one end of the interval, or half of them at each."""
     lane = plan.lanes[number]
-    if spread and lane.kind is LaneKind.SUM:
+    if lane.kind is LaneKind.PRODUCT or (spread and lane.kind is LaneKind.SUM):
         return Fraction(0)
+    if lane.kind in (LaneKind.HISTOGRAM, LaneKind.CONTINGENCY):
+        return Fraction(ROWS_EXPECTED, lane.bins)
     return ROWS_EXPECTED * lane.row_max * power_of_two(-lane.value_bits)
 
 
@@ -160,24 +174,36 @@ def _decode(plan: Plan, output: Output, groups: Sequence[int], cell: Callable[..
         return [[(group_key(plan, group)[places[output.column]], None) for group in groups]]
     if output.kind in _COUNTS:
         kind = LaneKind(output.kind.value.removeprefix("count_"))
-        number = find_lane(plan.lanes, kind, output.column, output.bins or 1)
+        number = find_lane(plan.lanes, LaneKey(kind, output.column, output.bins or 1))
         bins = range(plan.lanes[number].bins)
         return [[_count_pair(cell(number, group, bin_)) for group in groups] for bin_ in bins]
+    if output.kind in (OutputKind.LINREG, OutputKind.CHI2):
+        return _families(plan, output, groups, cell)
     return [[_pair(estimate) for estimate in _estimates(plan, output, groups, cell)]]
 
 
 def _estimates(
     plan: Plan, output: Output, groups: Sequence[int], cell: Callable[..., Noisy]
 ) -> Iterator[Estimate | None]:
-    count = find_lane(plan.lanes, LaneKind.COUNT_OF, output.column)
-    total = find_lane(plan.lanes, LaneKind.SUM, output.column)
+    if output.kind is OutputKind.QUANTILE and output.quantile is not None:
+        number = find_lane(plan.lanes, LaneKey(LaneKind.HISTOGRAM, output.column, output.bins or 1))
+        bins = range(plan.lanes[number].bins)
+        for group in groups:
+            yield estimate_quantile([cell(number, group, bin_) for bin_ in bins], output.quantile)
+        return
+    if output.kind in MOMENT_KINDS:
+        for group in groups:
+            yield _pair_estimate(output, _moment_cells(plan, output, group, cell))
+        return
+    count = find_lane(plan.lanes, count_key([str(output.column)]))
+    total = find_lane(plan.lanes, LaneKey(LaneKind.SUM, output.column))
     if output.kind is OutputKind.SUM:
         yield from (estimate_sum(cell(count, group), cell(total, group)) for group in groups)
         return
     if output.kind is OutputKind.AVG:
         yield from (estimate_average(cell(count, group), cell(total, group)) for group in groups)
         return
-    square = find_lane(plan.lanes, LaneKind.SQUARE, output.column)
+    square = find_lane(plan.lanes, LaneKey(LaneKind.SQUARE, output.column))
     sample = output.kind in (OutputKind.VAR_SAMP, OutputKind.STDDEV_SAMP)
     deviation = output.kind in (OutputKind.STDDEV_SAMP, OutputKind.STDDEV_POP)
     for group in groups:
@@ -185,6 +211,42 @@ def _estimates(
             cell(count, group), cell(total, group), cell(square, group), sample=sample
         )
         yield estimate_deviation(variance) if deviation and variance is not None else variance
+
+
+def _pair_estimate(output: Output, cells: Cells) -> Estimate | None:
+    if output.kind is OutputKind.CORR:
+        return estimate_correlation(cells)
+    return estimate_covariance(cells, sample=output.kind is OutputKind.COVAR_SAMP)
+
+
+def _families(plan: Plan, output: Output, groups: Sequence[int], cell: Callable[..., Noisy]) -> list[_Column]:
+    """Return the columns of a regression or a test of independence."""
+    if output.kind is OutputKind.LINREG:
+        fits = [estimate_regression(_moment_cells(plan, output, group, cell)) for group in groups]
+        return [[_pair(each) for each in column] for column in zip(*fits, strict=True)]
+    key = LaneKey(LaneKind.CONTINGENCY, output.column, by=output.others[0])
+    number = find_lane(plan.lanes, key)
+    lane = plan.lanes[number]
+    tests = [
+        estimate_independence(
+            [cell(number, group, bin_) for bin_ in range(lane.bins)], len(lane.table[1].domain)
+        )
+        for group in groups
+    ]
+    statistic, freedom, p = ([_pair(each) for each in column] for column in zip(*tests, strict=True))
+    whole: _Column = [(None if value is None else int(value), error) for value, error in freedom]
+    return [statistic, whole, p]
+
+
+def _moment_cells(plan: Plan, output: Output, group: int, cell: Callable[..., Noisy]) -> Cells:
+    """Return the cells of an aggregate of several measures in one group."""
+    size = 1 + len(output.others)
+    found = [cell(find_lane(plan.lanes, key), group) for key in moment_keys(output)]
+    pairs = list(combinations(range(size), 2))
+    first = len(found) - len(pairs)
+    return Cells(
+        found[0], found[1 : 1 + size], found[1 + size : first], dict(zip(pairs, found[first:], strict=True))
+    )
 
 
 def _count_pair(count: Noisy) -> tuple[Value, float | None]:

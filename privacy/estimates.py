@@ -12,6 +12,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from privacy.columns import ColumnType
+from privacy.dimensions import Factor
 from privacy.fixed_point import power_of_two
 from privacy.lanes import Lane
 
@@ -50,14 +51,29 @@ class Noisy:
 
     @property
     def center(self) -> Fraction:
-        """The value of the lane's centre."""
+        """The value of the lane's centre, of a product its first factor's."""
         return self.lane.center * power_of_two(-self.lane.scale_bits)
+
+    @property
+    def center_by(self) -> Fraction:
+        """The value of the second factor's centre; the first one's without a second."""
+        factor = self.lane.by or self.lane
+        return factor.center * power_of_two(-factor.scale_bits)
 
     @property
     def rounding(self) -> Fraction:
         """The most by which one value is rounded: half a unit; nothing for integers on a whole grid."""
-        exact = self.lane.type is ColumnType.INTEGER and self.lane.scale_bits >= 0
-        return Fraction(0) if exact else power_of_two(-self.lane.scale_bits - 1)
+        return _rounding(self.lane)
+
+    @property
+    def rounding_by(self) -> Fraction:
+        """The same of the second factor."""
+        return _rounding(self.lane.by or self.lane)
+
+
+def _rounding(factor: Lane | Factor) -> Fraction:
+    exact = factor.type is ColumnType.INTEGER and factor.scale_bits >= 0
+    return Fraction(0) if exact else power_of_two(-factor.scale_bits - 1)
 
 
 @lru_cache(maxsize=4096)
@@ -92,7 +108,7 @@ def estimate_sum(count: Noisy, total: Noisy) -> Estimate:
 
 def estimate_average(count: Noisy, total: Noisy) -> Estimate | None:
     """Return the average with error (a + |r|·b)/(N − b), r the centred average; None when N ≤ b."""
-    ratio = _ratio(count, total, Z_TWO)
+    ratio = ratio_of(count, total, Z_TWO)
     if ratio is None:
         return None
     return Estimate(total.center + ratio.value, ratio.error + total.rounding)
@@ -106,7 +122,7 @@ def estimate_variance(count: Noisy, total: Noisy, square: Noisy, *, sample: bool
     cells holds its bound with 98.33 %, and then |error of V| ≤ e(Q/N) + e(t)·(2|t| + e(t)). A sample's
     V·N/(N − 1) adds (V + e)·b/((N − 1)(N − 1 − b)).
     """
-    mean_square, mean = _ratio(count, square, Z_THREE), _ratio(count, total, Z_THREE)
+    mean_square, mean = ratio_of(count, square, Z_THREE), ratio_of(count, total, Z_THREE)
     rows, error_rows = count.value, count.error(Z_THREE)
     if mean_square is None or mean is None or (sample and rows - 1 <= error_rows):
         return None
@@ -130,7 +146,7 @@ def estimate_deviation(variance: Estimate) -> Estimate:
     return Estimate(value, max(above, below))
 
 
-def _ratio(count: Noisy, total: Noisy, z: Fraction) -> Estimate | None:
+def ratio_of(count: Noisy, total: Noisy, z: Fraction) -> Estimate | None:
     """Return total/count with error (a + |r|·b)/(N − b), or None when N ≤ b."""
     rows, error_rows = count.value, count.error(z)
     if rows <= error_rows:

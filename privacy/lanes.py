@@ -11,13 +11,15 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
-from itertools import pairwise
+from itertools import combinations, pairwise
+from typing import NamedTuple
 
 from privacy.columns import Column, ColumnType
 from privacy.decimals import RHO_SCALE, decimal_text
+from privacy.dimensions import Dimension, Factor
 from privacy.errors import NoiseInvalid, PlanInvalid
 from privacy.fixed_point import EXACT_BITS, Grid, fits, power_of_two
-from privacy.query import Output, OutputKind
+from privacy.query import MOMENT_KINDS, Output, OutputKind
 
 SHARE_MIN = 16
 """A holder's noise share, in grid units², that makes the sum of shares as private as one draw (up to τ <
@@ -28,6 +30,7 @@ Source: Kairouz, Liu, Steinke, "The Distributed Discrete Gaussian Mechanism", 20
 
 GRID_BITS_MAX = 64
 FACTOR_BITS_MIN = -100
+WIDTH_BITS_MAX = 30
 SCALE_LIMIT = 128
 SQUARES_MAX = 1 << 61
 CELL_MAX = 1 << 62
@@ -44,6 +47,8 @@ class LaneKind(StrEnum):
     SUM = "sum"
     SQUARE = "square"
     HISTOGRAM = "histogram"
+    PRODUCT = "product"
+    CONTINGENCY = "contingency"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,8 @@ class Lane:
 
     Attributes:
         kind: what a row adds.
-        column: the measure, or the unit column of a distinct count; None for a count of rows.
+        column: the measure, the first one of a product, the first dimension of a contingency table, or the
+            unit column of a distinct count; None for a count of rows.
         type: the measure's type; None where no value is read.
         low, high: the clipping interval; None where no value is read.
         scale_bits: s; values are integers in units of 2^-s. The scale of one factor for a square; may be
@@ -64,6 +70,10 @@ class Lane:
         delta_squared: Δ², the squared L2 sensitivity in units of the lane's integers.
         grid_bits: g; a cell is the integer sum · 2^g plus noise.
         rho_micro: the lane's share of the budget.
+        by: the second factor of a product, else None; `low` to `half_width` are then the first one's.
+        present: columns besides the lane's own that must not be NULL for a row to add anything.
+        table: the two dimensions of a contingency table, else empty. Bin i·|b| + j holds the rows with the i-th
+            declared value of the first and the j-th of the second.
     """
 
     kind: LaneKind
@@ -78,9 +88,18 @@ class Lane:
     delta_squared: int
     grid_bits: int
     rho_micro: int
+    by: Factor | None = None
+    present: tuple[str, ...] = ()
+    table: tuple[Dimension, ...] = ()
 
     def __post_init__(self) -> None:
         positive = (self.half_width, self.delta_squared, self.rho_micro)
+        if (self.kind is LaneKind.PRODUCT) != (self.by is not None):
+            raise PlanInvalid(f"{self.title}: expected a second factor of a product, and of nothing else")
+        if len(self.table) != (2 if self.kind is LaneKind.CONTINGENCY else 0):
+            raise PlanInvalid(f"{self.title}: expected two dimensions of a contingency table")
+        if self.by is not None and (self.by.half_width < 1 or abs(self.by.scale_bits) > SCALE_LIMIT):
+            raise PlanInvalid(f"{self.title}: expected a width above zero of each factor")
         if min(positive) < 1:
             raise PlanInvalid(
                 f"{self.title}: expected width, sensitivity and rho above zero, found {positive}"
@@ -93,16 +112,22 @@ class Lane:
     @property
     def bins(self) -> int:
         """The cells of one group."""
+        if self.table:
+            return math.prod(len(dimension.domain) for dimension in self.table)
         return max(1, len(self.edges) - 1)
 
     @property
     def row_max(self) -> int:
         """The largest integer that one row adds to a cell, in absolute value."""
+        if self.by is not None:
+            return self.half_width * self.by.half_width
         return self.half_width**2 if self.kind is LaneKind.SQUARE else self.half_width
 
     @property
     def value_bits(self) -> int:
-        """Fractional bits of the lane's sums: s of a sum, 2s of a square; counts, of bins too, have none."""
+        """Fractional bits of the lane's sums: s of a sum, 2s of a square, both of a product; counts have none."""
+        if self.by is not None:
+            return self.scale_bits + self.by.scale_bits
         return {LaneKind.SUM: self.scale_bits, LaneKind.SQUARE: 2 * self.scale_bits}.get(self.kind, 0)
 
     @property
@@ -135,11 +160,21 @@ class Lane:
     @property
     def title(self) -> str:
         """A name for messages, for example `sum(kwh)`."""
-        return self.kind.value if self.column is None else f"{self.kind.value}({self.column})"
+        names = [self.column, self.by.column if self.by is not None else None]
+        names += [dimension.column for dimension in self.table[1:]]
+        columns = ", ".join(name for name in names if name is not None)
+        return f"{self.kind.value}({columns})" if columns else self.kind.value
 
     def to_json(self) -> dict[str, object]:
-        """Return the JSON object that stands in a plan."""
-        return {
+        """Return the JSON object that stands in a plan; the last three members only where they say something."""
+        more: dict[str, object] = {}
+        if self.by is not None:
+            more["by"] = self.by.to_json()
+        if self.present:
+            more["present"] = list(self.present)
+        if self.table:
+            more["table"] = [dimension.to_json() for dimension in self.table]
+        return more | {
             "kind": self.kind.value,
             "column": self.column,
             "type": None if self.type is None else self.type.value,
@@ -176,8 +211,21 @@ class Setting:
     groups: int
 
 
-LaneKey = tuple[LaneKind, str | None, int]
-"""What tells lanes of one plan apart: kind, column, bins."""
+class LaneKey(NamedTuple):
+    """What tells lanes of one plan apart.
+
+    Attributes:
+        kind, column: as in `Lane`.
+        bins: as in `Lane`; 1 for a contingency table, whose dimensions fix it.
+        by: the second column of a product or contingency table.
+        present: as in `Lane`.
+    """
+
+    kind: LaneKind
+    column: str | None
+    bins: int = 1
+    by: str | None = None
+    present: tuple[str, ...] = ()
 
 
 def needed_lanes(outputs: Sequence[Output], columns: Mapping[str, Column]) -> tuple[LaneKey, ...]:
@@ -194,9 +242,11 @@ def needed_lanes(outputs: Sequence[Output], columns: Mapping[str, Column]) -> tu
 
 def derive_lane(key: LaneKey, columns: Mapping[str, Column], setting: Setting, rho_micro: int) -> Lane:
     """Return a lane with its sensitivity, its share of ρ and its grid."""
-    kind, name, bins = key
+    kind, name, bins, by, present = key
     rows = setting.unit_holders * setting.rows_per_unit  # h·m
-    counting = Lane(kind, name, None, None, None, 0, 0, 1, (), rows**2, 0, rho_micro)
+    if by is not None and name is not None:
+        return _pair_lane(key, columns, setting, rho_micro)
+    counting = Lane(kind, name, None, None, None, 0, 0, 1, (), rows**2, 0, rho_micro, present=present)
     if kind is LaneKind.DISTINCT:
         # A unit is in at most min(m, groups) groups and adds 1 to each: Δ² is that number, at each of h
         # holders.
@@ -215,19 +265,59 @@ def derive_lane(key: LaneKey, columns: Mapping[str, Column], setting: Setting, r
     return _square(counting, column, setting)
 
 
-def find_lane(lanes: Sequence[Lane], kind: LaneKind, column: str | None, bins: int = 1) -> int:
-    """Return the number of the lane of this kind and column; a count of x may be shared with the count of
-    rows.
+def lane_key(lane: Lane) -> LaneKey:
+    """Return the key of a lane."""
+    if lane.table:
+        return LaneKey(lane.kind, lane.column, by=lane.table[1].column)
+    by = None if lane.by is None else lane.by.column
+    return LaneKey(lane.kind, lane.column, lane.bins, by, lane.present)
+
+
+def find_lane(lanes: Sequence[Lane], key: LaneKey) -> int:
+    """Return the number of the lane of this key; a count of x may be shared with the count of rows.
 
     Raises:
         PlanInvalid: there is none, which no verified plan lacks.
     """
     for number, lane in enumerate(lanes):
-        if (lane.kind, lane.column, lane.bins) == (kind, column, bins):
+        if lane_key(lane) == key:
             return number
-    if kind is LaneKind.COUNT_OF:
-        return find_lane(lanes, LaneKind.COUNT, None)
-    raise PlanInvalid(f"the plan has no lane {kind.value}({column})")
+    if key.kind is LaneKind.COUNT_OF and not key.present:
+        return find_lane(lanes, LaneKey(LaneKind.COUNT, None))
+    raise PlanInvalid(f"the plan has no lane {key.kind.value}({key.column})")
+
+
+def count_key(present: Sequence[str]) -> LaneKey:
+    """Return the count of the rows where none of some columns is NULL; of all rows, if there are none."""
+    if not present:
+        return LaneKey(LaneKind.COUNT, None)
+    return LaneKey(LaneKind.COUNT_OF, present[0], present=tuple(present[1:]))
+
+
+def sum_key(kind: LaneKind, column: str, present: Sequence[str]) -> LaneKey:
+    """Return the sum or sum of squares of a column over the rows where none of some columns is NULL."""
+    return LaneKey(kind, column, present=tuple(name for name in present if name != column))
+
+
+def product_key(first: str, second: str, present: Sequence[str]) -> LaneKey:
+    """Return the sum of products of two columns, in their one order, by code point."""
+    low, high = sorted((first, second))
+    rest = tuple(name for name in present if name not in (first, second))
+    return LaneKey(LaneKind.PRODUCT, low, by=high, present=rest)
+
+
+def moment_keys(output: Output) -> list[LaneKey]:
+    """Return the lanes of an aggregate of several measures: count, sums, squares where needed, products.
+
+    The squares are of all columns, but for a covariance; the products are of all pairs. Columns in the order of the
+    arguments.
+    """
+    names = [name for name in (output.column, *output.others) if name is not None]
+    present = output.present
+    keys = [count_key(present), *(sum_key(LaneKind.SUM, name, present) for name in names)]
+    if output.kind in (OutputKind.CORR, OutputKind.LINREG):
+        keys += [sum_key(LaneKind.SQUARE, name, present) for name in names]
+    return keys + [product_key(first, second, present) for first, second in combinations(names, 2)]
 
 
 def largest_cell(lane: Lane, setting: Setting) -> int:
@@ -254,15 +344,86 @@ def _needs(output: Output, columns: Mapping[str, Column]) -> list[LaneKey]:
     if output.kind is OutputKind.GROUP:
         return []
     if output.kind is OutputKind.COUNT or name is None:
-        return [(LaneKind.COUNT, None, 1)]
+        return [LaneKey(LaneKind.COUNT, None)]
     if output.kind is OutputKind.COUNT_DISTINCT:
-        return [(LaneKind.DISTINCT, name, 1)]
-    if output.kind is OutputKind.HISTOGRAM:
-        return [(LaneKind.HISTOGRAM, name, output.bins or 1)]
-    count: LaneKey = (LaneKind.COUNT_OF, name, 1) if columns[name].nullable else (LaneKind.COUNT, None, 1)
+        return [LaneKey(LaneKind.DISTINCT, name)]
+    if output.kind in (OutputKind.HISTOGRAM, OutputKind.QUANTILE):
+        return [LaneKey(LaneKind.HISTOGRAM, name, output.bins or 1)]
+    if output.kind is OutputKind.CHI2:
+        return [LaneKey(LaneKind.CONTINGENCY, name, by=output.others[0])]
+    if output.kind in MOMENT_KINDS:
+        return moment_keys(output)
+    keys = [count_key((name,) if columns[name].nullable else ()), LaneKey(LaneKind.SUM, name)]
     if output.kind in (OutputKind.SUM, OutputKind.AVG):
-        return [count, (LaneKind.SUM, name, 1)]
-    return [count, (LaneKind.SUM, name, 1), (LaneKind.SQUARE, name, 1)]
+        return keys
+    return [*keys, LaneKey(LaneKind.SQUARE, name)]
+
+
+def _pair_lane(key: LaneKey, columns: Mapping[str, Column], setting: Setting, rho_micro: int) -> Lane:
+    """Return the lane of a contingency table (Δ = h·m) or of a product (Δ = h·m·w_x·w_y)."""
+    first, second = columns[str(key.column)], columns[str(key.by)]
+    if key.kind is LaneKind.PRODUCT:
+        return _product(key, first, second, setting, rho_micro)
+    rows = setting.unit_holders * setting.rows_per_unit
+    table = tuple(Dimension(each.name, each.type, each.domain or ()) for each in (first, second))
+    counting = Lane(key.kind, key.column, None, None, None, 0, 0, 1, (), rows**2, 0, rho_micro, table=table)
+    return _with_grid(counting, setting)
+
+
+def _product(key: LaneKey, first: Column, second: Column, setting: Setting, rho_micro: int) -> Lane:
+    """Return a product lane: the most bits b with rows·n·2^(2b) < 2^61 and cells below 2^62.
+
+    Each factor is on the finest grid on which its interval is exact and its half width at most 2^b.
+    """
+    rows = setting.unit_holders * setting.rows_per_unit
+    for bits in range(WIDTH_BITS_MAX, -1, -1):
+        if setting.holders * setting.rows_max << 2 * bits >= SQUARES_MAX and bits:
+            continue
+        x, y = _factor(first, bits), _factor(second, bits)
+        delta_squared = (rows * x.half_width * y.half_width) ** 2
+        lane = Lane(
+            kind=key.kind,
+            column=x.column,
+            type=x.type,
+            low=x.low,
+            high=x.high,
+            scale_bits=x.scale_bits,
+            center=x.center,
+            half_width=x.half_width,
+            edges=(),
+            delta_squared=delta_squared,
+            grid_bits=0,
+            rho_micro=rho_micro,
+            by=y,
+            present=key.present,
+        )
+        lane = _with_grid(lane, setting)
+        if largest_cell(lane, setting) < CELL_MAX:
+            break
+    return lane
+
+
+def _factor(column: Column, width_bits: int) -> Factor:
+    """Return a measure on the finest grid on which its interval is exact and its half width at most 2^b.
+
+    Raises:
+        PlanInvalid: the column is no measure, which no verified query asks for.
+    """
+    if column.low is None or column.high is None:
+        raise PlanInvalid(f"{column.name!r} is no measure")
+    grid = column.grid()
+    for bits in range(EXACT_BITS, FACTOR_BITS_MIN - 1, -1):
+        if not fits(column.low, column.high, bits):
+            continue
+        finer = Grid.of(column.low, column.high, bits)
+        if finer.half_width < 1:
+            break
+        grid = finer
+        if finer.half_width <= 1 << width_bits:
+            break
+    return Factor(
+        column.name, column.type, column.low, column.high, grid.scale_bits, grid.center, grid.half_width
+    )
 
 
 def _measuring(lane: Lane, grid: Grid, setting: Setting) -> Lane:

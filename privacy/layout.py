@@ -1,6 +1,6 @@
 """Where each number sits in the vector of cells.
 
-Lanes come one after the other, in the plan's order. In a lane of B bins (1 but for histograms) and G
+Lanes come one after the other, in the plan's order. In a lane of B bins (1 but for histograms and tables) and G
 groups, bin k of group g is cell `start + k·G + g`. Groups are numbered row-major over the plan's
 dimensions: the last one varies fastest, its declared values in order and `other` last.
 """
@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from privacy.dimensions import Dimension
 from privacy.errors import CellOutOfRange, PlanInvalid
-from privacy.plan import Dimension, Plan
+from privacy.plan import Plan
 
 Key = tuple[str | int, ...]
 

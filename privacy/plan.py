@@ -10,14 +10,14 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, TypeVar
 
-from privacy.columns import OTHER, ColumnType
+from privacy.columns import ColumnType
+from privacy.dimensions import Dimension, Factor
 from privacy.encoding import canonical_json, keccak, parse_canonical_json, tagged_hash
 from privacy.errors import NotCanonical, PlanInvalid
 from privacy.fixed_point import power_of_two
-from privacy.lanes import Lane, LaneKind, Setting, find_lane
+from privacy.lanes import Lane, LaneKey, LaneKind, Setting, find_lane
 from privacy.query import Output, OutputKind, Predicate, Query
 from privacy.query_text import (
-    literal_text,
     output_from_json,
     output_to_json,
     predicate_from_json,
@@ -76,29 +76,6 @@ class PlanUnit:
 
 
 @dataclass(frozen=True, slots=True)
-class Dimension:
-    """A group column with its public domain; after the last value comes the group `other`."""
-
-    column: str
-    type: ColumnType
-    domain: tuple[str | int, ...]
-
-    @property
-    def size(self) -> int:
-        """The number of its groups, `other` included."""
-        return len(self.domain) + 1
-
-    def value(self, index: int) -> str | int:
-        """Return the key of a group."""
-        return OTHER if index == len(self.domain) else self.domain[index]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON object that stands in a plan."""
-        domain = [literal_text(value) for value in self.domain]
-        return {"column": self.column, "type": self.type.value, "domain": domain}
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
     """A plan: the query part, what the policy fixes, and what follows from both. See docs/protocol.md §6."""
 
@@ -152,12 +129,19 @@ class Plan:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names of the answer's columns; a histogram gives one for each bin."""
+        """The names of the answer's columns; a histogram gives one for each bin, a regression one for each
+        coefficient and standard error, a test one each for statistic, degrees of freedom and p-value."""
         names: list[str] = []
         for output in self.outputs:
             if output.kind is OutputKind.HISTOGRAM:
-                lane = self.lanes[find_lane(self.lanes, LaneKind.HISTOGRAM, output.column, output.bins or 1)]
-                names += bin_names(output.name, lane)
+                key = LaneKey(LaneKind.HISTOGRAM, output.column, output.bins or 1)
+                names += bin_names(output.name, self.lanes[find_lane(self.lanes, key)])
+            elif output.kind is OutputKind.LINREG:
+                terms = ("intercept", *output.others)
+                names += [f"{output.name}[{term}]" for term in terms]
+                names += [f"{output.name}[se {term}]" for term in terms]
+            elif output.kind is OutputKind.CHI2:
+                names += [f"{output.name}[{part}]" for part in ("statistic", "df", "p")]
             else:
                 names.append(output.name)
         return tuple(names)
@@ -308,7 +292,8 @@ def _read_dimension(value: Any) -> Dimension:
 
 def _read_lane(value: Any) -> Lane:
     names = ("kind", "column", "type", "low", "high", "scale_bits", "center", "half_width", "edges")
-    members = require_members("lane", value, (*names, "delta_squared", "grid_bits", "rho"))
+    more = [name for name in ("by", "present", "table") if isinstance(value, dict) and name in value]
+    members = require_members("lane", value, (*names, "delta_squared", "grid_bits", "rho", *more))
     if members["kind"] not in [each.value for each in LaneKind]:
         raise PlanInvalid("a lane's kind must be one of " + ", ".join(LaneKind))
     column, low, high = members["column"], members["low"], members["high"]
@@ -325,6 +310,26 @@ def _read_lane(value: Any) -> Lane:
         delta_squared=from_decimal("lane.delta_squared", members["delta_squared"]),
         grid_bits=from_decimal("lane.grid_bits", members["grid_bits"]),
         rho_micro=from_decimal("lane.rho", members["rho"]),
+        by=_read_factor(members["by"]) if "by" in members else None,
+        present=_list("present", members.get("present", []), lambda name: _text("lane.present", name)),
+        table=_list("table", members.get("table", []), _read_dimension),
+    )
+
+
+def _read_factor(value: Any) -> Factor:
+    names = ("column", "type", "low", "high", "scale_bits", "center", "half_width")
+    members = require_members("lane.by", value, names)
+    low, high = _bound(members["low"]), _bound(members["high"])
+    if low is None or high is None:
+        raise PlanInvalid("a factor must have two bounds")
+    return Factor(
+        column=_text("lane.by.column", members["column"]),
+        type=read_type(members["type"]),
+        low=low,
+        high=high,
+        scale_bits=from_decimal("lane.by.scale_bits", members["scale_bits"]),
+        center=from_decimal("lane.by.center", members["center"]),
+        half_width=from_decimal("lane.by.half_width", members["half_width"]),
     )
 
 

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from privacy.accounting import split_rho
+from privacy.dimensions import Dimension
 from privacy.errors import ParametersInvalid, PlanInvalid, PlanRejected
 from privacy.lanes import CELL_MAX, Lane, derive_lane, largest_cell, needed_lanes
-from privacy.plan import CELLS_MAX, Dimension, Plan, PlanUnit
+from privacy.plan import CELLS_MAX, Plan, PlanUnit
 from privacy.policy import Policy
 from privacy.query import OutputKind, Query
 from privacy.query_text import render_sql

@@ -44,6 +44,11 @@ class Aggregate(StrEnum):
     VAR = "var"
     STDDEV = "stddev"
     HISTOGRAM = "histogram"
+    QUANTILE = "quantile"
+    COVAR = "covar"
+    CORR = "corr"
+    LINREG = "linreg"
+    CHI2 = "chi2"
 
 
 class Approval(StrEnum):
@@ -98,6 +103,8 @@ class Policy:
     buyers: tuple[Address, ...] | None
     rho_per_request_micro: int
     rho_total_micro: int
+    rho_per_buyer_micro: int | None
+    delta: Decimal | None
     price: Price
     min_holders: int
     colluders: int | None
@@ -141,7 +148,8 @@ class Policy:
         return policy
 
     def to_json(self) -> dict[str, Any]:
-        """Return the policy in its one form: integers and decimals are strings, nothing is omitted."""
+        """Return the policy in its one form: integers and decimals are strings; of all members only rho's `per_buyer`
+        and `delta` may be missing."""
         return {
             "version": str(POLICY_VERSION),
             "listing": self.listing,
@@ -159,10 +167,7 @@ class Policy:
             "aggregates": [aggregate.value for aggregate in self.aggregates],
             "purposes": list(self.purposes),
             "buyers": "*" if self.buyers is None else [to_hex(buyer) for buyer in self.buyers],
-            "rho": {
-                "per_request": decimal_text(Decimal(self.rho_per_request_micro) / RHO_SCALE),
-                "total": decimal_text(Decimal(self.rho_total_micro) / RHO_SCALE),
-            },
+            "rho": self._rho_json(),
             "price": {
                 "fee_minor": str(self.price.fee_minor),
                 "rate_minor_per_rho": str(self.price.rate_minor_per_rho),
@@ -172,6 +177,18 @@ class Policy:
             "dropouts": None if self.dropouts is None else str(self.dropouts),
             "approval": self.approval.value,
         }
+
+    def _rho_json(self) -> dict[str, str]:
+        """Return the budgets; what a policy of before these members existed does not say is not there."""
+        rho = {
+            "per_request": decimal_text(Decimal(self.rho_per_request_micro) / RHO_SCALE),
+            "total": decimal_text(Decimal(self.rho_total_micro) / RHO_SCALE),
+        }
+        if self.rho_per_buyer_micro is not None:
+            rho["per_buyer"] = decimal_text(Decimal(self.rho_per_buyer_micro) / RHO_SCALE)
+        if self.delta is not None:
+            rho["delta"] = decimal_text(self.delta)
+        return rho
 
     def to_bytes(self) -> bytes:
         """Return the canonical JSON bytes."""
@@ -207,6 +224,8 @@ def _read_policy(fields: Fields) -> Policy:
         buyers=_read_buyers(fields),
         rho_per_request_micro=rho.rho_micro("per_request"),
         rho_total_micro=rho.rho_micro("total"),
+        rho_per_buyer_micro=_read_per_buyer(rho),
+        delta=_read_delta(rho),
         price=Price(
             price.integer("fee_minor", 0, MINOR_MAX), price.integer("rate_minor_per_rho", 0, MINOR_MAX)
         ),
@@ -228,6 +247,9 @@ def _check_together(fields: Fields, policy: Policy) -> None:
     unit = policy.unit
     if policy.rho_total_micro < policy.rho_per_request_micro:
         fields.problem("rho.total", "at least rho.per_request", policy.rho_total_micro)
+    most, largest = policy.rho_per_buyer_micro, policy.rho_total_micro
+    if most is not None and not policy.rho_per_request_micro <= most <= largest:
+        fields.problem("rho.per_buyer", "at least rho.per_request and at most rho.total", most)
     if unit.rows_per_unit > policy.rows_max:
         fields.problem("privacy_unit.rows_per_unit", "at most rows_max", unit.rows_per_unit)
     if unit.column is None and unit.rows_per_unit != 1:
@@ -242,6 +264,23 @@ def _check_together(fields: Fields, policy: Policy) -> None:
         for value in column.domain or ():
             if value in policy.null_values:
                 fields.problem(f"columns.{column.name}.domain", "no value that is read as NULL", value)
+
+
+def _read_per_buyer(rho: Fields) -> int | None:
+    if not rho.has("per_buyer"):
+        rho.take("per_buyer")
+        return None
+    return rho.rho_micro("per_buyer")
+
+
+def _read_delta(rho: Fields) -> Decimal | None:
+    if not rho.has("delta"):
+        rho.take("delta")
+        return None
+    delta = rho.decimal("delta")
+    if not 0 < delta < 1:
+        rho.problem("delta", "a decimal above 0 and below 1", delta)
+    return delta
 
 
 def _read_unit(fields: Fields) -> PrivacyUnit:

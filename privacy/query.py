@@ -25,6 +25,16 @@ class OutputKind(StrEnum):
     STDDEV_SAMP = "stddev_samp"
     STDDEV_POP = "stddev_pop"
     HISTOGRAM = "histogram"
+    QUANTILE = "quantile"
+    COVAR_SAMP = "covar_samp"
+    COVAR_POP = "covar_pop"
+    CORR = "corr"
+    LINREG = "linreg"
+    CHI2 = "chi2"
+
+
+MOMENT_KINDS = (OutputKind.COVAR_SAMP, OutputKind.COVAR_POP, OutputKind.CORR, OutputKind.LINREG)
+"""Aggregates of several measures: over the rows where none of these is NULL."""
 
 
 class Comparison(StrEnum):
@@ -51,10 +61,15 @@ class Output:
     """One item of the SELECT list.
 
     Attributes:
-        name: the name of the column of the answer; for a histogram, of its family of columns.
+        name: the name of the column of the answer; for a histogram, regression or test, of its family of
+            columns.
         kind: what is computed.
-        column: the policy's name of the column; None for COUNT(*).
-        bins: the number of bins of a histogram, else None.
+        column: the policy's name of the column, the first of several; None for COUNT(*).
+        bins: the number of bins of a histogram or of a quantile's histogram, else None.
+        quantile: q of a quantile, 0 < q < 1, else None.
+        others: the columns after the first: y of COVAR(x, y), the predictors of LINREG, b of CHI2(a, b).
+        present: of an aggregate of several measures those that may be NULL, by code point: it is over the rows
+            where none of them is.
         at: where it stands in the text, for messages; no part of the query's identity.
     """
 
@@ -62,6 +77,9 @@ class Output:
     kind: OutputKind
     column: str | None = None
     bins: int | None = None
+    quantile: Decimal | None = None
+    others: tuple[str, ...] = ()
+    present: tuple[str, ...] = ()
     at: Position | None = field(default=None, compare=False, repr=False)
 
 

@@ -1,5 +1,6 @@
 """The two serial forms of a query: JSON in a plan, and the SQL text that parses to the same query again."""
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -8,6 +9,7 @@ from privacy.decimals import decimal_text, is_canonical_decimal
 from privacy.encoding import JSON_DEPTH_MAX
 from privacy.errors import PlanInvalid
 from privacy.query import (
+    MOMENT_KINDS,
     AllOf,
     Among,
     AnyOf,
@@ -34,7 +36,14 @@ FUNCTIONS = {
     OutputKind.VAR_POP: "VAR_POP",
     OutputKind.STDDEV_SAMP: "STDDEV_SAMP",
     OutputKind.STDDEV_POP: "STDDEV_POP",
+    OutputKind.COVAR_SAMP: "COVAR_SAMP",
+    OutputKind.COVAR_POP: "COVAR_POP",
+    OutputKind.CORR: "CORR",
+    OutputKind.LINREG: "LINREG",
+    OutputKind.CHI2: "CHI2",
 }
+
+_SEVERAL = (*MOMENT_KINDS, OutputKind.CHI2)
 
 
 # --- JSON --------------------------------------------------------------------------------------------------
@@ -135,7 +144,17 @@ def _leaf_from_json(op: Any, value: Any) -> Predicate:
 def output_to_json(output: Output) -> dict[str, Any]:
     """Return the JSON object of an item of the SELECT list."""
     bins = None if output.bins is None else str(output.bins)
-    return {"name": output.name, "kind": output.kind.value, "column": output.column, "bins": bins}
+    value: dict[str, Any] = {
+        "name": output.name,
+        "kind": output.kind.value,
+        "column": output.column,
+        "bins": bins,
+    }
+    if output.kind is OutputKind.QUANTILE:
+        value["quantile"] = None if output.quantile is None else decimal_text(output.quantile)
+    if output.kind in _SEVERAL:
+        value |= {"others": list(output.others), "present": list(output.present)}
+    return value
 
 
 def output_from_json(value: Any) -> Output:
@@ -144,14 +163,34 @@ def output_from_json(value: Any) -> Output:
     Raises:
         PlanInvalid: a member is missing, unknown or malformed.
     """
-    members = require_members("output", value, ("name", "kind", "column", "bins"))
-    name, kind, column = members["name"], members["kind"], members["column"]
-    if not isinstance(name, str) or not (column is None or isinstance(column, str)):
-        raise PlanInvalid("an output's name and column must be JSON strings")
+    kind = value.get("kind") if isinstance(value, dict) else None
     if kind not in [each.value for each in OutputKind]:
         raise PlanInvalid("an output's kind must be one of " + ", ".join(OutputKind))
+    more: tuple[str, ...] = ("others", "present") if kind in _SEVERAL else ()
+    if kind == OutputKind.QUANTILE.value:
+        more = ("quantile",)
+    members = require_members("output", value, ("name", "kind", "column", "bins", *more))
+    name, column = members["name"], members["column"]
+    if not isinstance(name, str) or not (column is None or isinstance(column, str)):
+        raise PlanInvalid("an output's name and column must be JSON strings")
     bins = None if members["bins"] is None else from_decimal("bins", members["bins"])
-    return Output(name, OutputKind(kind), column, bins)
+    quantile = read_literal(ColumnType.NUMBER, members["quantile"]) if "quantile" in members else None
+    return Output(
+        name,
+        OutputKind(kind),
+        column,
+        bins,
+        quantile if isinstance(quantile, Decimal) else None,
+        _names("others", members),
+        _names("present", members),
+    )
+
+
+def _names(what: str, members: Mapping[str, Any]) -> tuple[str, ...]:
+    names = members.get(what, [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise PlanInvalid(f"an output's {what} must be a list of JSON strings")
+    return tuple(names)
 
 
 def read_type(value: Any) -> ColumnType:
@@ -189,7 +228,10 @@ def _expression(output: Output) -> str:
         return f"COUNT(DISTINCT {column})"
     if output.kind is OutputKind.HISTOGRAM:
         return f"HISTOGRAM({column}, {output.bins})"
-    return f"{FUNCTIONS[output.kind]}({column})"
+    if output.kind is OutputKind.QUANTILE and output.quantile is not None:
+        return f"QUANTILE({column}, {decimal_text(output.quantile)}, {output.bins})"
+    arguments = ", ".join([column, *map(_quoted, output.others)])
+    return f"{FUNCTIONS[output.kind]}({arguments})"
 
 
 def _predicate(predicate: Predicate) -> str:

@@ -16,10 +16,9 @@ from privacy.query_text import FILTER_DEPTH_MAX, predicate_depth, render_sql
 from privacy.sql_filter import FilterReader
 from privacy.sql_names import Names
 from privacy.sql_scan import BYTES_MAX, Scan, TokenKind
+from privacy.sql_several import KINDS, SeveralReader, check_allowed
 from privacy.sql_tree import SqlTree
 from privacy.types import Violation
-
-BINS_MAX = 1024
 
 _KINDS = {
     "SUM": (OutputKind.SUM, Aggregate.SUM),
@@ -31,7 +30,6 @@ _KINDS = {
     "STDDEV": (OutputKind.STDDEV_SAMP, Aggregate.STDDEV),
     "STDDEV_SAMP": (OutputKind.STDDEV_SAMP, Aggregate.STDDEV),
     "STDDEV_POP": (OutputKind.STDDEV_POP, Aggregate.STDDEV),
-    "HISTOGRAM": (OutputKind.HISTOGRAM, Aggregate.HISTOGRAM),
 }
 
 
@@ -39,7 +37,7 @@ def parse_query(sql: str, policy: Policy) -> Query:
     """Translate a buyer's SQL into a typed query that the policy allows.
 
     Names are the policy's: exact (Unicode form NFC), or, unquoted, by ASCII case where that is unique. An
-    output without AS is called `count(*)`, `count(distinct id)`, `sum(x)`, `histogram(x, 10)` and so on, a
+    output without AS is called `count(*)`, `count(distinct id)`, `sum(x)`, `histogram(x, 10)`, `corr(x, y)`, a
     group column by its own name.
 
     Args:
@@ -177,7 +175,13 @@ class _Translator:
             self.tree.refuse("star", "a query returns aggregates and groups, never rows", node)
         elif isinstance(node, exp.Count) and token is not None and token.kind is TokenKind.WORD:
             return self._read_count(node, alias, at)
+        elif isinstance(node, exp.Anonymous) and token is self.tree.token(node) and name in KINDS:
+            self.tree.accept("name")
+            return SeveralReader(self.tree, self.policy, self._column, self.group_by).read(
+                node, name, alias, at
+            )
         elif isinstance(node, exp.Func) and token is self.tree.token(node) and name in _KINDS:
+            self.tree.accept("name")
             return self._read_aggregate(node, name, alias, at)
         elif isinstance(node, exp.Anonymous) and token is not None:
             self.names.check_function(token)
@@ -217,7 +221,7 @@ class _Translator:
         what = node.this
         if isinstance(what, exp.Star) and not _extras(what) and not _extras(node, "this", "big_int"):
             self.tree.accept("*")
-            self._check_allowed(Aggregate.COUNT, node, None)
+            check_allowed(self.tree, self.policy, Aggregate.COUNT, node, None)
             return Output(alias or "count(*)", OutputKind.COUNT, at=at)
         unit = self.policy.unit.column
         message = "COUNT takes *, or DISTINCT and the privacy unit's column"
@@ -232,7 +236,7 @@ class _Translator:
             wanted = "there is no unit column" if unit is None else f"that is {unit!r}"
             self.tree.refuse("not-unit", f"{message}: {wanted}", what.expressions[0], column.name)
             return None
-        self._check_allowed(Aggregate.COUNT_DISTINCT, node, column.name)
+        check_allowed(self.tree, self.policy, Aggregate.COUNT_DISTINCT, node, column.name)
         return Output(
             alias or f"count(distinct {column.name})", OutputKind.COUNT_DISTINCT, column.name, at=at
         )
@@ -241,44 +245,18 @@ class _Translator:
         self, node: exp.Expr, name: str, alias: str | None, at: Position | None
     ) -> Output | None:
         kind, aggregate = _KINDS[name]
-        self.tree.accept("name")
         arguments = node.expressions if isinstance(node, exp.Anonymous) else [node.this]
-        bins = None
-        if kind is OutputKind.HISTOGRAM:
-            bins = self._read_bins(arguments, node)
-            arguments = arguments[:1]
         if len(arguments) != 1 or _extras(node, "this", "expressions"):
             self.tree.refuse("argument", f"{name} takes one column", node)
             return None
         column = self._column(arguments[0], f"{name} takes one column")
         if column is None:
             return None
-        self._check_allowed(aggregate, node, column.name)
+        check_allowed(self.tree, self.policy, aggregate, node, column.name)
         if not column.is_measure:
             self.tree.refuse("not-measure", f"{column.name!r} is no measure", arguments[0], column.name)
             return None
-        default = f"{name.lower()}({column.name})" if bins is None else f"histogram({column.name}, {bins})"
-        self._check_bins(column, bins, node)
-        return Output(alias or default, kind, column.name, bins, at=at)
-
-    def _read_bins(self, arguments: list[exp.Expr], node: exp.Expr) -> int | None:
-        token = self.tree.token(arguments[1]) if len(arguments) == 2 else None
-        if token is None or token.kind is not TokenKind.NUMBER or not token.text.isdigit():
-            self.tree.refuse("argument", "HISTOGRAM takes a column and a whole number of bins", node)
-            return None
-        self.tree.accept(",", "number")
-        bins = int(token.text[:10])
-        if not 1 <= bins <= BINS_MAX:
-            message = f"a histogram has 1 to {BINS_MAX} bins, not {token.text[:40]}"
-            self.scan.refuse("bins", message, token.start)
-            return None
-        return bins
-
-    def _check_bins(self, column: Column, bins: int | None, node: exp.Expr) -> None:
-        grid = column.grid()
-        if bins is not None and bins > grid.high - grid.low:
-            message = f"{column.name!r} has {grid.high - grid.low} steps, too few for {bins} bins"
-            self.tree.refuse("bins", message, node, column.name)
+        return Output(alias or f"{name.lower()}({column.name})", kind, column.name, at=at)
 
     def _column(self, node: exp.Expr, expected: str) -> Column | None:
         if not isinstance(node, exp.Column) or not isinstance(node.this, exp.Identifier):
@@ -290,12 +268,6 @@ class _Translator:
         self.tree.accept("name")
         token = self.tree.token(node.this)
         return None if token is None else self.names.column(token)
-
-    def _check_allowed(self, aggregate: Aggregate, node: exp.Expr, column: str | None) -> None:
-        if aggregate not in self.policy.aggregates:
-            allowed = ", ".join(self.policy.aggregates)
-            message = f"the policy does not allow {aggregate.value}, only {allowed}"
-            self.tree.refuse("aggregate-not-allowed", message, node, column)
 
     def _check_outputs(self, outputs: list[Output], root: exp.Select) -> None:
         seen: set[str] = set()

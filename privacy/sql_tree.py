@@ -13,9 +13,14 @@ from sqlglot.errors import ParseError, SqlglotError
 
 from privacy.sql_scan import Scan, Token, TokenKind
 
-FUNCTION_WORDS = frozenset(
+SEVERAL_WORDS = frozenset(
+    ["HISTOGRAM", "QUANTILE", "COVAR", "COVAR_SAMP", "COVAR_POP", "CORR", "LINREG", "CHI2"]
+)
+"""Functions of several arguments. sqlglot sees them under names of our own, so that it has no meaning for them."""
+
+FUNCTION_WORDS = SEVERAL_WORDS | frozenset(
     [
-        *("COUNT", "SUM", "AVG", "HISTOGRAM"),
+        *("COUNT", "SUM", "AVG"),
         *("VAR", "VARIANCE", "VAR_SAMP", "VAR_POP", "STDDEV", "STDDEV_SAMP", "STDDEV_POP"),
     ]
 )
@@ -116,7 +121,7 @@ def _placeholder(tokens: list[Token], index: int) -> str:
         return f"'s{index}'"
     called = index + 1 < len(tokens) and tokens[index + 1].text == "("
     if called and token.word in FUNCTION_WORDS:
-        return token.word
+        return f"SHUYAO_{token.word}" if token.word in SEVERAL_WORDS else token.word
     return f'"n{index}"'
 
 

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from api.errors import BodyTooLarge
 from api.licences.guard import read_body
 from ledger.errors import ChainError, LedgerError
 from ledger.log.witness import WitnessAnswer
@@ -75,7 +76,11 @@ def create_witness_app(
     async def health(_request: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
+    async def too_large(_request: Request, error: Exception) -> Response:
+        return PlainTextResponse(f"{error}\n", 413)
+
     return Starlette(
+        exception_handlers={BodyTooLarge: too_large},
         routes=[
             Route("/add-checkpoint", add_checkpoint, methods=["POST"]),
             Route("/attest", attest, methods=["POST"]),

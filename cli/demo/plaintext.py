@@ -24,6 +24,9 @@ _PLAIN = {
     OutputKind.VAR_POP: "var_pop",
     OutputKind.STDDEV_SAMP: "stddev_samp",
     OutputKind.STDDEV_POP: "stddev_pop",
+    OutputKind.COVAR_SAMP: "covar_samp",
+    OutputKind.COVAR_POP: "covar_pop",
+    OutputKind.CORR: "corr",
 }
 _ZERO_WHEN_EMPTY = {OutputKind.COUNT, OutputKind.COUNT_DISTINCT, OutputKind.SUM, OutputKind.HISTOGRAM}
 OTHER = "other"
@@ -66,7 +69,21 @@ def _expressions(output: Output, policy: Policy) -> list[str]:
             return [f"count(DISTINCT {_quote(output.column or '')})"]
         case OutputKind.HISTOGRAM:
             return _histogram(output, policy)
-    return [f"{_PLAIN[output.kind]}({_number(output.column or '')})"]
+        case OutputKind.QUANTILE:
+            return [f"quantile_cont({_number(output.column or '')}, {output.quantile})"]
+        case OutputKind.LINREG | OutputKind.CHI2:  # not in SQL; the tests compare them with numpy
+            return ["NULL"] * _width(output)
+    arguments = ", ".join(_number(name) for name in (output.column or "", *output.others))
+    return [f"{_PLAIN[output.kind]}({arguments})"]
+
+
+def _width(output: Output) -> int:
+    """Return the number of the answer's columns that an output gives."""
+    if output.kind is OutputKind.LINREG:
+        return 2 * (1 + len(output.others))
+    if output.kind is OutputKind.CHI2:
+        return 3
+    return output.bins or 1 if output.kind is OutputKind.HISTOGRAM else 1
 
 
 def _where(sql: str) -> str:
@@ -102,7 +119,7 @@ def plaintext_rows(
     found = connection.execute(plaintext_sql(query, policy, sql, files)).fetchall()
     width = len(query.group_by)
     values = {tuple(row[:width]): row[width:] for row in found}
-    widths = [output.bins or 1 if output.kind is OutputKind.HISTOGRAM else 1 for output in query.outputs]
+    widths = [_width(output) for output in query.outputs]
     empty = tuple(
         0 if output.kind in _ZERO_WHEN_EMPTY else None
         for output, count in zip(query.outputs, widths, strict=True)

@@ -9,6 +9,7 @@ from cli.licence import (
     city_commands,
     demo_command,
     department_commands,
+    deploy_command,
     holder_commands,
     key_commands,
     verify_command,
@@ -20,6 +21,7 @@ app = typer.Typer(
 )
 app.add_typer(key_commands.app, name="keys")
 for _command in (
+    deploy_command.deploy,
     city_commands.init,
     city_commands.serve,
     city_commands.anchor,

@@ -92,7 +92,7 @@ def stale(cast: Cast) -> str:
     later = cast.now() + 3 * DAY_S
     verdict = cast.judge(bundle, cast.world.policy("dg"), now_s=later)
     require_equal((verdict["verdict"], verdict["missing"]), ("UNKNOWN", ["status"]), "verdict")
-    return f"last known {3 * DAY_S - (later - verdict['facts']['status'])} s after now"
+    return f"status last known {later - verdict['facts']['status']} s before"
 
 
 def under_quorum(cast: Cast) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final, Literal
 
@@ -128,6 +129,7 @@ class VerifiedAnchor:
     time_s: int
 
 
+@lru_cache(maxsize=4096)
 def statement_key(witness: NoteKey) -> NoteKey:
     """Return the key under which a witness signs statements: its own key under its own name, as a plain note key (0x01).
 
@@ -172,6 +174,8 @@ def verify_evidence(evidence: Mapping[str, Any], city: City, pin: AnchorPin) -> 
         AnchorEvidenceMissing: too few witnesses or validators, or no validators are pinned.
     """
     if evidence.keys() == {"kind", "notes"} and evidence["kind"] == "attested":
+        if not isinstance(evidence["notes"], str):
+            raise AnchorEvidenceInvalid("AnchorForged", "expected a signed note, got something else")
         return _attested(evidence["notes"], city, pin)
     if evidence.keys() == {"kind", "proof"} and evidence["kind"] == "proved":
         return _proved(evidence["proof"], city.origin, pin)
@@ -180,9 +184,10 @@ def verify_evidence(evidence: Mapping[str, Any], city: City, pin: AnchorPin) -> 
     )
 
 
-def _attested(text: object, city: City, pin: AnchorPin) -> VerifiedAnchor:
-    if not isinstance(text, str):
-        raise AnchorEvidenceInvalid("AnchorForged", "expected a signed note, got something else")
+@lru_cache(
+    maxsize=64
+)  # bundles of one checkpoint have one statement; what is kept was verified with these keys
+def _attested(text: str, city: City, pin: AnchorPin) -> VerifiedAnchor:
     try:
         note = SignedNote.parse(text)
         statement = AnchorStatement.parse(note.text)

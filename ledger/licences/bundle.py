@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +15,7 @@ from ledger.errors import MalformedValue
 from ledger.licences.encoding import b64u, parse_b64u
 from ledger.licences.errors import Malformed
 from ledger.licences.identifiers import require_origin
+from ledger.licences.packing import Opened, is_plain, pack_credential, pack_jws, unpack_credential, unpack_jws
 from ledger.licences.policy import require_members
 
 BUNDLE_VERSION: Final = 1
@@ -47,7 +48,7 @@ class Inclusion:
     def __post_init__(self) -> None:
         if not 0 <= self.index < 1 << 63:
             raise Malformed("inclusion.index", "an index below 2^63", str(self.index))
-        if len(self.path) > PATH_MAX or any(len(node) != 32 for node in self.path):
+        if len(self.path) > PATH_MAX or set(map(len, self.path)) - {32}:
             raise Malformed("inclusion.path", f"at most {PATH_MAX} hashes of 32 bytes", "something else")
 
     def to_json(self) -> dict[str, Any]:
@@ -85,6 +86,7 @@ class Bundle:
         status: the status token, and its leaf's inclusion in the checkpoint.
         anchor: the evidence that the checkpoint was anchored, as its JSON object.
         recognition: why a verifier that knows another city may trust this one.
+        opened: what reading it has parsed already; it follows from the rest.
     """
 
     credential: str
@@ -95,6 +97,7 @@ class Bundle:
     status: StatusPart | None = None
     anchor: Mapping[str, Any] | None = None
     recognition: RecognitionPart | None = None
+    opened: Opened = field(default_factory=dict, compare=False, repr=False)
 
     def to_bytes(self) -> bytes:
         """Return the RFC 8785 bytes. Source: docs/licence.md §8.
@@ -105,11 +108,11 @@ class Bundle:
         status, recognition = self.status, self.recognition
         value = {
             "version": BUNDLE_VERSION,
-            "credential": self.credential,
+            "credential": pack_credential(self.credential),
             "origin": self.origin,
             "checkpoint": self.checkpoint,
             "inclusion": None if self.inclusion is None else self.inclusion.to_json(),
-            "issuer": self.issuer,
+            "issuer": None if self.issuer is None else pack_jws(self.issuer),
             "status": None if status is None else {"token": status.token, **status.inclusion.to_json()},
             "anchor": self.anchor,
             "recognition": None
@@ -140,18 +143,20 @@ class Bundle:
         given = require_members("bundle", value, _MEMBERS)
         if type(given["version"]) is not int or given["version"] != BUNDLE_VERSION:
             raise Malformed("bundle.version", str(BUNDLE_VERSION), "another version")
+        opened: dict[str, Any] = {}
         anchor = given["anchor"]
-        if anchor is not None and (not isinstance(anchor, dict) or not _is_plain(anchor)):
+        if anchor is not None and (not isinstance(anchor, dict) or not is_plain(anchor)):
             raise Malformed("bundle.anchor", "an object without fractions, or null", "something else")
         bundle = cls(
-            credential=_text("credential", given["credential"]),
+            credential=unpack_credential(given["credential"], "bundle.credential", opened),
             origin=require_origin(given["origin"]),
             checkpoint=_optional_text("checkpoint", given["checkpoint"]),
             inclusion=None if given["inclusion"] is None else _inclusion(given["inclusion"]),
-            issuer=_optional_text("issuer", given["issuer"]),
+            issuer=None if given["issuer"] is None else unpack_jws(given["issuer"], "bundle.issuer", opened),
             status=None if given["status"] is None else _status(given["status"], token),
             anchor=anchor,
             recognition=None if given["recognition"] is None else _recognition(given["recognition"]),
+            opened=opened,
         )
         if _canonical(value) != data:
             raise Malformed("bundle", "RFC 8785 bytes", "another form of the same value")
@@ -184,12 +189,6 @@ def _canonical(value: Mapping[str, Any]) -> bytes:
         return _ENCODER.encode(value).encode("utf-8")
     except (ValueError, TypeError, RecursionError) as err:
         raise Malformed("bundle", "a value with an RFC 8785 form", type(err).__name__) from err
-
-
-def _is_plain(value: object) -> bool:
-    if isinstance(value, dict):
-        return all(name.isascii() and _is_plain(inner) for name, inner in value.items())
-    return all(map(_is_plain, value)) if isinstance(value, list) else not isinstance(value, float)
 
 
 def _text(name: str, value: object) -> str:

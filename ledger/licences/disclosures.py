@@ -10,14 +10,17 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, Final
 
-from ledger.licences.encoding import b64u, parse_any, parse_b64u
+from ledger.licences.encoding import b64u, parse_any, parse_b64u, require_b64u
 from ledger.licences.errors import HiddenMandatoryField, Malformed
+from ledger.licences.packing import NOTHING_OPENED
+from ledger.licences.packing import Opened as Parts
 from ledger.licences.schema import require_name
 
 SEED_SIZE: Final = 32
 SALT_SIZE: Final = 16
 DIGEST_SIZE: Final = 32
 DISCLOSURE_MAX: Final = 1 << 14
+_TEXT_MAX: Final = (DISCLOSURE_MAX * 4 + 2) // 3  # characters of base64url that so many bytes have
 _DEPTH_MAX: Final = 16
 
 
@@ -47,8 +50,11 @@ def digest_of(disclosure: str) -> str:
 Opened = tuple[list[Any], str]  # the parsed array, and the disclosure as it was sent
 
 
-def open_disclosures(disclosures: list[str]) -> dict[str, Opened]:
+def open_disclosures(disclosures: list[str], parsed: Parts = NOTHING_OPENED) -> dict[str, Opened]:
     """Parse disclosures, and key them by their digests.
+
+    Args:
+        parsed: disclosures that are parsed already.
 
     Raises:
         Malformed: another form, another salt than 16 bytes, a name that is no plain ASCII name, or one twice.
@@ -57,10 +63,12 @@ def open_disclosures(disclosures: list[str]) -> dict[str, Opened]:
     opened: dict[str, Opened] = {}
     for position, text in enumerate(disclosures):
         field = f"disclosure {position}"
-        array = parse_any(parse_b64u(text, field), field, size_max=DISCLOSURE_MAX)
+        array = parsed.get(text) if len(text) <= _TEXT_MAX else None
+        if array is None:
+            array = parse_any(parse_b64u(text, field), field, size_max=DISCLOSURE_MAX)
         if not isinstance(array, list) or len(array) not in (2, 3):
             raise Malformed(field, "an array of 2 or 3 elements", "something else")
-        parse_b64u(array[0], f"{field}, salt", SALT_SIZE)
+        require_b64u(array[0], f"{field}, salt", SALT_SIZE)
         if len(array) == 3:
             require_name(array[1])
         digest = digest_of(text)
@@ -132,7 +140,7 @@ class Resolver:
     def _take(self, digest: object, size: int) -> list[Any] | None:
         found = self._opened.get(digest) if isinstance(digest, str) else None
         if found is None:  # a decoy, or what is not shown: it has the form of a digest all the same
-            parse_b64u(digest, "digest", DIGEST_SIZE)
+            require_b64u(digest, "digest", DIGEST_SIZE)
         if not isinstance(digest, str) or digest in self._seen:
             raise Malformed("digest", "a digest once", "a repeated digest")
         self._seen.add(digest)

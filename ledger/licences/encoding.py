@@ -6,7 +6,7 @@ import binascii
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from ledger.encoding import SAFE_INTEGER, canonical_json, parse_json, require_shallow
 from ledger.errors import MalformedValue
@@ -20,6 +20,10 @@ _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _TO_STANDARD: Final = bytes.maketrans(b"-_", b"+/")
 _TO_URLSAFE: Final = bytes.maketrans(b"+/", b"-_")
 _PADDING: Final = (b"", b"===", b"==", b"=")  # by length mod 4
+_FORMS: Final = {  # the last character has 2 or 4 bits of the bytes, and zeros
+    16: re.compile("[A-Za-z0-9_-]{21}[AQgw]"),
+    32: re.compile("[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]"),
+}
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -47,16 +51,26 @@ def parse_b64u(text: object, field: str, length: int | None = None) -> bytes:
     if not isinstance(text, str):
         raise Malformed(field, "base64url", type(text).__name__)
     try:
-        data = binascii.a2b_base64(
-            text.encode("ascii").translate(_TO_STANDARD) + _PADDING[len(text) % 4], strict_mode=False
-        )
+        given = text.encode("ascii")
+        data = binascii.a2b_base64(given.translate(_TO_STANDARD) + _PADDING[len(given) % 4])
     except ValueError as err:
         raise Malformed(field, "base64url without padding", "something else") from err
-    if b64u(data) != text:  # the decoder skips what it does not know: only this makes it strict
+    # the decoder skips what it does not know and takes both alphabets: only this makes it strict
+    if binascii.b2a_base64(data, newline=False).translate(_TO_URLSAFE).rstrip(b"=") != given:
         raise Malformed(field, "base64url without padding, in its one form", "another form")
     if length is not None and len(data) != length:
         raise Malformed(field, f"{length} bytes", f"{len(data)} bytes")
     return data
+
+
+def require_b64u(text: object, field: str, length: Literal[16, 32]) -> None:
+    """Refuse what is not the base64url of `length` bytes in its one form, where nobody wants the bytes.
+
+    Raises:
+        Malformed: as `parse_b64u`.
+    """
+    if not isinstance(text, str) or not _FORMS[length].fullmatch(text):
+        parse_b64u(text, field, length)
 
 
 def canonical(value: object, field: str) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from ledger.encoding import Digest
@@ -21,6 +22,8 @@ from ledger.licences.errors import (
 )
 from ledger.licences.events import Recognition, parse_event
 from ledger.licences.issuers import IssuerHistory, parse_history
+from ledger.licences.keys import PublicKey
+from ledger.licences.packing import NOTHING_OPENED, Opened
 from ledger.licences.policy import City, TrustPolicy
 from ledger.licences.reasons import Reason
 from ledger.licences.sdjwt import Presented
@@ -123,12 +126,13 @@ def open_bundle(bundle: Bundle, presented: Presented, policy: TrustPolicy) -> Fa
         recognition=recognition,
         checkpoint=None if bundle.checkpoint is None else open_checkpoint(bundle.checkpoint, city),
         inclusion=bundle.inclusion,
-        issuer=None if bundle.issuer is None else open_issuer(bundle.issuer, city),
+        issuer=None if bundle.issuer is None else open_issuer(bundle.issuer, city, bundle.opened),
         status=None if bundle.status is None else open_status(bundle.status, city),
         anchor=None if bundle.anchor is None else open_anchor(bundle.anchor, city),
     )
 
 
+@lru_cache(maxsize=64)  # bundles of one day have one checkpoint; what is kept was verified with these keys
 def open_checkpoint(text: str, city: City) -> CheckpointFact | Refused:
     """Verify a checkpoint's log signature and every cosignature of a known witness."""
     try:
@@ -147,10 +151,10 @@ def open_checkpoint(text: str, city: City) -> CheckpointFact | Refused:
     return CheckpointFact(checkpoint, tuple(times), city.quorum.threshold)
 
 
-def open_issuer(text: str, city: City) -> IssuerHistory | Refused:
+def open_issuer(text: str, city: City, opened: Opened = NOTHING_OPENED) -> IssuerHistory | Refused:
     """Verify that the registrar signed an issuer history."""
     try:
-        signed = parse_history(text)
+        signed = parse_history(text, opened)
         signed.jws.verify(city.registrar)
     except SignatureInvalid:
         return Refused(Reason.ISSUER_FORGED)
@@ -161,14 +165,20 @@ def open_issuer(text: str, city: City) -> IssuerHistory | Refused:
 
 def open_status(part: StatusPart, city: City) -> StatusFact | Refused:
     """Verify that the service signed a status token."""
+    token = _open_token(part.token, city.service)
+    return token if isinstance(token, Refused) else status_fact(token, part.inclusion)
+
+
+@lru_cache(maxsize=16)  # up to 1 MiB each; bundles of one day share them
+def _open_token(text: str, service: PublicKey) -> StatusToken | Refused:
     try:
-        token = parse_status_token(part.token)
-        token.verify(city.service)
+        token = parse_status_token(text)
+        token.verify(service)
     except SignatureInvalid:
         return Refused(Reason.STATUS_FORGED)
     except LicenceError:
         return Refused(Reason.MALFORMED)
-    return status_fact(token, part.inclusion)
+    return token
 
 
 def status_fact(token: StatusToken, inclusion: Inclusion) -> StatusFact:

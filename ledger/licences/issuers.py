@@ -11,6 +11,7 @@ from ledger.licences.errors import Malformed
 from ledger.licences.identifiers import require_origin, require_uscc
 from ledger.licences.jws import Jws, parse_jws, sign_jws
 from ledger.licences.keys import PublicKey, SigningKey
+from ledger.licences.packing import NOTHING_OPENED, Opened
 from ledger.licences.policy import require_int, require_list, require_members, require_types
 
 HISTORY_TYP: Final = "issuer-history+jwt"
@@ -132,15 +133,18 @@ class SignedHistory:
     jws: Jws
 
 
-def parse_history(text: object) -> SignedHistory:
+def parse_history(text: object, opened: Opened = NOTHING_OPENED) -> SignedHistory:
     """Read an issuer history; its signature is not checked.
+
+    Args:
+        opened: of the bundle that it comes from.
 
     Raises:
         Malformed: no JWS of this type, other members, or values that contradict each other.
         KeyUnsupported: a JWK is of no supported kind.
         IdentifierInvalid: the issuer or a type is none.
     """
-    jws = parse_jws(text, HISTORY_TYP, size_max=HISTORY_SIZE_MAX)
+    jws = parse_jws(text, HISTORY_TYP, opened, size_max=HISTORY_SIZE_MAX)
     given = require_members("history", jws.payload, _MEMBERS)
     spans = require_list("history.keys", given["keys"])
     if len(spans) > KEYS_MAX:

@@ -11,9 +11,10 @@ from functools import lru_cache
 from typing import Any, Final, Protocol, cast
 
 from ledger.encoding import Digest
-from ledger.licences.encoding import b64u, canonical, parse_any, parse_b64u, parse_canonical
+from ledger.licences.encoding import b64u, canonical, parse_any, parse_b64u, parse_canonical, require_b64u
 from ledger.licences.errors import Malformed, SignatureInvalid
 from ledger.licences.keys import ALGORITHMS, SIGNATURE_SIZE, Algorithm, PublicKey, SigningKey
+from ledger.licences.packing import NOTHING_OPENED, Opened
 
 KEY_BINDING_TYP: Final = "kb+jwt"
 SIZE_MAX: Final = 1 << 16
@@ -94,7 +95,7 @@ def sign_jws(typ: str, payload: Mapping[str, Any], key: SigningKey) -> str:
     return f"{signing_input}.{b64u(key.sign(signing_input.encode('ascii')))}"
 
 
-def parse_jws(text: object, typ: str, *, size_max: int = SIZE_MAX) -> Jws:
+def parse_jws(text: object, typ: str, opened: Opened = NOTHING_OPENED, *, size_max: int = SIZE_MAX) -> Jws:
     """Read a JWS of one type. Nothing is verified.
 
     A KB-JWT comes from the holder's wallet and is hashed by nobody, so any JSON form of it is accepted; of
@@ -102,6 +103,7 @@ def parse_jws(text: object, typ: str, *, size_max: int = SIZE_MAX) -> Jws:
 
     Args:
         typ: the only `typ` that is accepted: a JWS of one kind never passes for another.
+        opened: parts that are parsed already, and known to be in their one form.
         size_max: characters.
 
     Raises:
@@ -116,7 +118,9 @@ def parse_jws(text: object, typ: str, *, size_max: int = SIZE_MAX) -> Jws:
     if len(parts) != 3:
         raise Malformed("JWS", "three parts", f"{len(parts)} parts")
     alg, kid = _parse_header(parts[0], typ)
-    payload = _json_of(typ)(parse_b64u(parts[1], "payload"), "payload", size_max=size_max)
+    payload = opened.get(parts[1])
+    if payload is None:
+        payload = _json_of(typ)(parse_b64u(parts[1], "payload"), "payload", size_max=size_max)
     if not isinstance(payload, dict):
         raise Malformed("payload", "an object", type(payload).__name__)
     return Jws(text, typ, alg, kid, payload, parse_b64u(parts[2], "signature", SIGNATURE_SIZE))
@@ -138,5 +142,5 @@ def _parse_header(part: str, typ: str) -> tuple[Algorithm, str]:
         raise Malformed("header.alg", f"one of {ALGORITHMS}", "another algorithm")
     kid = header.get("kid", "")
     if kid or typ != KEY_BINDING_TYP:
-        parse_b64u(kid, "header.kid", 32)
+        require_b64u(kid, "header.kid", 32)
     return cast(Algorithm, header["alg"]), kid

@@ -50,6 +50,7 @@ from ledger.licences.identifiers import (
 )
 from ledger.licences.jws import KEY_BINDING_TYP, Jws, parse_jws, sign_jws
 from ledger.licences.keys import PublicKey, SigningKey
+from ledger.licences.packing import NOTHING_OPENED, Opened
 from ledger.licences.schema import MANDATORY, OPTIONAL, VERSION_MAX, LicenceType
 
 CREDENTIAL_TYP: Final = "dc+sd-jwt"
@@ -243,8 +244,11 @@ def issue(
     return Credential(sign_jws(CREDENTIAL_TYP, claims.payload(digests), key), tuple(disclosures))
 
 
-def parse(text: object) -> Presented:
+def parse(text: object, opened_parts: Opened = NOTHING_OPENED) -> Presented:
     """Read a credential or a presentation. Its form is checked in full, its signatures are not.
+
+    Args:
+        opened_parts: of the bundle that it comes from.
 
     Raises:
         Malformed: no SD-JWT of this profile; a repeated or unreferenced disclosure, a repeated digest.
@@ -259,8 +263,8 @@ def parse(text: object) -> Presented:
     head, *disclosures, last = text.split("~")
     if len(disclosures) > DISCLOSURES_MAX:
         raise Malformed("credential", f"at most {DISCLOSURES_MAX} disclosures", str(len(disclosures)))
-    jwt = parse_jws(head, CREDENTIAL_TYP)
-    opened = open_disclosures(disclosures)
+    jwt = parse_jws(head, CREDENTIAL_TYP, opened_parts)
+    opened = open_disclosures(disclosures, opened_parts)
     claims = Claims.parse(jwt.payload)
     require_ascending(jwt.payload["_sd"])
     resolver = Resolver(opened)
@@ -268,7 +272,7 @@ def parse(text: object) -> Presented:
     if unused := opened.keys() - resolver.used:
         raise Malformed("disclosures", "each referenced by a digest", f"{len(unused)} unreferenced")
     by_name = {opened[digest][0][1]: opened[digest][1] for digest in jwt.payload["_sd"] if digest in opened}
-    key_binding = parse_jws(last, KEY_BINDING_TYP) if last else None
+    key_binding = parse_jws(last, KEY_BINDING_TYP, opened_parts) if last else None
     return Presented(
         jwt, claims, disclosed, by_name, key_binding, text[: len(text) - len(last)].encode("ascii")
     )

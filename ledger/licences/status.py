@@ -42,7 +42,7 @@ _URLSAFE: Final = b"-_"
 _ZLIB_HEADER: Final = (
     2  # bytes; the checksum after the stream covers all of it, so who reads one entry cannot use it
 )
-_LEVEL: Final = 8  # 9 takes three times as long for 2 %
+_LEVEL: Final = 9  # a list is packed once, read by every verifier: twice the time for 7 % less to hash and a fifth less to unpack
 _TTL_MAX: Final = 366 * 86_400
 _FREE: Final = bytes([Code.NOT_ISSUED * 0x11])
 _EMPTY_PAYLOAD: Final = "e30"  # {}

@@ -90,7 +90,7 @@ def verify(
     """
     try:  # 1. Shape
         parts = Bundle.parse(bundle) if isinstance(bundle, bytes) else bundle
-        presented = parse(parts.credential)
+        presented = parse(parts.credential, parts.opened)
     except HiddenMandatoryField:
         return _invalid(Reason.HIDDEN_MANDATORY_FIELD)
     except IdentifierInvalid:

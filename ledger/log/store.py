@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -288,6 +289,7 @@ class EventIndex:
         return self._by_key.find(key_hash(key))
 
 
+@lru_cache(maxsize=2)  # a batch's ids are looked for, staged and found: three times the same bytes
 def _id_hashes(event_ids: bytes) -> bytes:
     return b"".join(
         [key_hash(event_ids[i : i + EVENT_ID_SIZE]) for i in range(0, len(event_ids), EVENT_ID_SIZE)]

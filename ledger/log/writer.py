@@ -133,7 +133,7 @@ class Log:
             files: the file system.
 
         Raises:
-            LogExists: there is a log in this folder.
+            LogExists: there is a log in this folder, or what is left of one that the world may have seen.
             LogBusy: another process creates one.
             WrongOrigin: the key has another name than the log.
             StorageFailed: the folder cannot be written.
@@ -149,6 +149,10 @@ class Log:
                 raise LogExists(f"there is a log in {folder.name!r} already")
             note = sign_checkpoint(Checkpoint(origin, 0, EMPTY_ROOT), signer)
             with storage_errors():
+                if at.checkpoint.exists() and at.checkpoint.read_bytes() != note.encode("utf-8"):
+                    raise LogExists(
+                        f"there is the checkpoint of a log in {folder.name!r}, without its log.json"
+                    )
                 files.replace(at.checkpoint, (note.encode("utf-8"),))
                 files.sync(())
                 at.write_config(files, signer)

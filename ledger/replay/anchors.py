@@ -128,7 +128,8 @@ class ChainFacts:
             ExportMalformed: as `from_bytes`.
         """
         try:
-            return cls.from_bytes(path.read_bytes())
+            with path.open("rb") as file:
+                return cls.from_bytes(file.read(EXPORT_SIZE_MAX + 1))
         except OSError as err:
             raise LogUnreadable(path.name, err.strerror or "not readable") from err
 

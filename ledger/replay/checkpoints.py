@@ -65,7 +65,7 @@ def check_heads(heads: Heads, city: City) -> Iterator[Difference]:
         heads: as published.
         city: the log's, from the verifier's policy.
     """
-    checkpoint, size = heads.checkpoint, heads.checkpoint.size
+    size = heads.checkpoint.size
     try:
         verify_log_checkpoint(heads.newest, origin=city.origin, log_key=city.log_key)
     except LogError as err:
@@ -80,7 +80,12 @@ def check_heads(heads: Heads, city: City) -> Iterator[Difference]:
         yield Difference(Rule.CHECKPOINT_QUORUM, str(err), index=cosigned.size)
     except LogError as err:
         yield Difference(Rule.CHECKPOINT_SIGNATURE, str(err), index=cosigned.size)
-    if cosigned.size > checkpoint.size:
+
+
+def check_rollback(heads: Heads) -> Iterator[Difference]:
+    """Compare the newest checkpoint with the cosigned one, which needs no policy."""
+    checkpoint, cosigned = heads.checkpoint, heads.cosigned_checkpoint
+    if cosigned is not None and cosigned.size > checkpoint.size:
         detail = (
             f"the witnesses cosigned {cosigned.size} entries, the newest checkpoint has {checkpoint.size}"
         )

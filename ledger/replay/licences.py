@@ -19,7 +19,7 @@ from ledger.licences.policy import City
 from ledger.log.checkpoint import Checkpoint
 from ledger.replay.anchors import ChainFacts, check_anchors
 from ledger.replay.beside import Beside, check_beside
-from ledger.replay.checkpoints import Heads, check_heads, public_folder, read_heads
+from ledger.replay.checkpoints import Heads, check_heads, check_rollback, public_folder, read_heads
 from ledger.replay.counts import Counts
 from ledger.replay.errors import LogUnreadable, WorkFolderFull
 from ledger.replay.findings import Difference, Findings, Rule
@@ -144,6 +144,7 @@ def replay_log(
         _require_room(plan)
         if against.city is not None:
             findings.extend(check_heads(heads, against.city))
+        findings.extend(check_rollback(heads))
         stages = Stages(plan, options, findings, progress or _silent)
         tree, counts = stages.scan()
         findings.extend(_check_roots(heads, tree))

@@ -95,6 +95,9 @@ def test_a_query_is_answered_and_verified(world: World) -> None:
     assert list(frame.columns) == list(answer.columns)
     assert frame["n"].dtype.kind == "i"
     assert answer.errors_to_pandas().shape == frame.shape
+    assert answer.losses.request.rho_micro == 500_000
+    assert [line.loss for line in answer.losses.lines] == [answer.losses.request] * 3
+    assert buyer.fetch(request_id).losses == answer.losses
 
 
 def test_the_receipt_is_on_disk_for_the_buyer_alone(world: World) -> None:

@@ -1,6 +1,7 @@
 """Quotes: the buyer signs only what it derives itself."""
 
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from client.market import Market
 from ledger.abi import interface
 from ledger.errors import ChainUnreachable
 from ledger.types import to_hex
+from privacy.accounting import DELTA_DEFAULT, PrivacyLoss
 from tests.client.world import NOW_S, SQL, World, signer_for
 
 Change = Callable[[dict[str, Any]], object]
@@ -55,6 +57,23 @@ def test_an_honest_quote_is_taken_over(world: World) -> None:
     assert quote.columns == ("town", "n", "total", "mean")
     assert [error.column for error in quote.expected_error95] == list(quote.columns)
     assert quote.answered_by is None
+
+
+def test_a_quote_shows_the_loss_and_the_composed_one_on_each_line(world: World) -> None:
+    buyer = world.make_buyer()
+    quote = buyer.quote("power", SQL)
+    alone = PrivacyLoss.of(500_000, DELTA_DEFAULT)
+    assert quote.losses.request == alone
+    assert [line.loss for line in quote.losses.lines] == [alone] * 3
+    assert {line.line for line in quote.losses.lines} == set(quote.asset_lines.values())
+    buyer.submit(quote)
+    other = buyer.quote("power", SQL.replace("AS n", "AS m"), rho_micro=100_000, delta=Decimal("0.000001"))
+    assert other.losses.request == PrivacyLoss.of(100_000, Decimal("0.000001"))
+    assert [line.loss.rho_micro for line in other.losses.lines] == [600_000] * 3
+    same = buyer.quote("power", SQL)
+    assert same.losses == quote.losses  # the identical plan is not charged again
+    shown = other.losses.to_json()
+    assert shown["request"] == {"rho": "100000", "epsilon": other.losses.request.epsilon, "delta": "0.000001"}
 
 
 def test_a_listing_can_be_named_by_its_id(world: World) -> None:

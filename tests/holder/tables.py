@@ -30,15 +30,34 @@ POLICY: dict[str, Any] = {
     "rows_max": 10_000,
     "columns": {
         "id": {"type": "integer"},
-        "month": {"type": "text"},
+        "month": {"type": "text", "domain": ["2026-03", "2026-01", "2025-12"]},
         "person": {"type": "text"},
         "城镇": {"type": "text", "domain": ["南山", "福田", 'O\'Hara "x"', "a:b %s"], "filter": True},
-        "grade": {"type": "integer", "domain": [1, 2, 9007199254740993], "filter": True},
+        "grade": {
+            "type": "integer",
+            "domain": [1, 2, 9007199254740993],
+            "low": -3,
+            "high": 1000,
+            "filter": True,
+        },
         "kwh": {"type": "number", "low": "-2.75", "high": "1000.5", "scale_bits": 1, "filter": True},
         "age": {"type": "integer", "low": 0, "high": 120, "nullable": False, "filter": True},
     },
     "null_values": ["?", "n/a"],
-    "aggregates": ["count", "count_distinct", "sum", "avg", "var", "stddev", "histogram"],
+    "aggregates": [
+        "count",
+        "count_distinct",
+        "sum",
+        "avg",
+        "var",
+        "stddev",
+        "histogram",
+        "quantile",
+        "covar",
+        "corr",
+        "linreg",
+        "chi2",
+    ],
     "purposes": ["research"],
     "rho": {"per_request": "1", "total": "100"},
     "price": {"fee_minor": 1, "rate_minor_per_rho": 10},
@@ -126,13 +145,34 @@ def expected_cells(rows: Sequence[Row], plan: Plan, given: Policy, keep: Callabl
             if lane.kind is LaneKind.DISTINCT:
                 units.setdefault((number, group), set()).add(value)
                 continue
-            if lane.kind is not LaneKind.COUNT and (value is None or math.isnan(value)):
+            if lane.table:
+                places = [
+                    list(d.domain).index(row[d.column]) if row[d.column] in d.domain else None
+                    for d in lane.table
+                ]
+                if None not in places:
+                    bin_ = places[0] * len(lane.table[1].domain) + places[1]
+                    sums[cell_index(plan, number, group, bin_)] += 1
+                continue
+            needed = [lane.column, *([] if lane.by is None else [lane.by.column]), *lane.present]
+            if any(name is not None and _is_missing(row[name]) for name in needed):
                 continue
             bin_, amount = _amount(lane, value)
+            if lane.by is not None:
+                amount = _centred(lane, value) * _centred(lane.by, row[lane.by.column])
             sums[cell_index(plan, number, group, bin_)] += amount
     for (number, group), found in units.items():
         sums[cell_index(plan, number, group)] = len(found)
     return [int(cell) for cell in cells_from_sums(plan, sums)]
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or math.isnan(value)
+
+
+def _centred(factor: Any, value: Any) -> int:
+    clipped = min(max(float(value), float(factor.low)), float(factor.high))
+    return quantise(clipped, factor.scale_bits) - int(factor.center)
 
 
 def _amount(lane: Any, value: Any) -> tuple[int, int]:

@@ -19,6 +19,9 @@ from holder.settings import EngineSettings, FileSource, SqlSource
 from holder.snapshot import take_snapshot
 from holder.sqlalchemy_engine import open_table
 from holder.sums import compute_cells
+from privacy.answer import decode_answer
+from privacy.noise import draw_noise_share
+from privacy.planning import plan_parameters
 from privacy.policy import Policy
 from tests.holder.tables import (
     NAN,
@@ -129,6 +132,13 @@ QUERIES: list[tuple[str, Callable[[Row], bool]]] = [
         "SELECT COUNT(*), SUM(age) FROM 用电 WHERE 城镇 IS NULL AND kwh IS NOT NULL",
         lambda r: r["城镇"] in (None, "?") and r["kwh"] is not None and r["kwh"] == r["kwh"],
     ),
+    ("SELECT COVAR(kwh, age), CORR(grade, kwh), LINREG(kwh, grade, age) AS fit FROM 用电", lambda r: True),
+    (
+        "SELECT grade, QUANTILE(kwh, 0.9), LINREG(kwh, age) AS fit, VAR(age) FROM 用电 WHERE age > 20 GROUP BY grade",
+        lambda r: r["age"] > 20,
+    ),
+    ("SELECT CHI2(城镇, grade) AS t, COUNT(*) FROM 用电", lambda r: True),
+    ("SELECT 城镇, CHI2(month, grade) AS t, SUM(kwh) FROM 用电 GROUP BY 城镇", lambda r: True),
     (
         "SELECT COUNT(*) FROM 用电 WHERE grade <= 9007199254740992",
         lambda r: (r["grade"] or 1e99) <= 9007199254740992,
@@ -315,3 +325,37 @@ def test_a_nan_outside_a_files_statistics_is_no_value(parquet: Opener) -> None:
     given, sql = policy(privacy_unit=proved()), "SELECT SUM(kwh) FROM 用电"
     plan = make_plan(sql, given)
     assert run(parquet(rows), sql, given) == expected_cells(rows, plan, given, lambda r: True)
+
+
+def test_statistics_of_three_holders_are_those_of_all_their_rows(
+    tmp_path: Path, limits: EngineSettings
+) -> None:
+    """SQL, plan, each holder's cells and noise, their sum and its table: each value is within twice its 95 % error."""
+    import numpy as np
+    import pandas as pd
+
+    given = policy(privacy_unit=proved(1), rho={"per_request": "50", "total": "100"})
+    sql = (
+        "SELECT QUANTILE(age, 0.5) AS q, COVAR(age, kwh) AS c, CORR(kwh, age) AS r, LINREG(kwh, age) AS l,"
+        " CHI2(城镇, grade) AS t FROM 用电"
+    )
+    plan = make_plan(sql, given, rho_micro=50_000_000)
+    rows = [{**row, "kwh": 4.0 * row["age"] + number % 97} for number, row in enumerate(make_rows(9000))]
+    total = np.zeros(plan.cells, dtype=np.int64)
+    for holder in range(3):
+        path = tmp_path / f"{holder}.parquet"
+        pq.write_table(pa.table(dict(columns_of(rows[holder::3]))), path)
+        engine = open_files(FileSource("parquet", path), limits)
+        total += compute_cells(engine, plan, given) + draw_noise_share(plan, plan_parameters(plan))
+        engine.close()
+    table = decode_answer(plan, plan_parameters(plan), 3, [int(cell) for cell in total])
+    frame = pd.DataFrame({"age": [min(max(row["age"], 0), 120) for row in rows]})
+    frame["kwh"] = [min(max(row["kwh"], -2.75), 1000.5) for row in rows]
+    slope = frame.age.cov(frame.kwh) / frame.age.var()
+    truths = [frame.age.median(), frame.age.cov(frame.kwh), frame.age.corr(frame.kwh)]
+    truths += [frame.kwh.mean() - slope * frame.age.mean(), slope]
+    for name, value, error, truth in zip(
+        table.columns, table.rows[0], table.error95[0], truths, strict=False
+    ):
+        assert abs(float(value or 0) - truth) <= 2 * float(error or 0), name
+    assert dict(zip(table.columns, table.rows[0], strict=True))["t[df]"] == 6

@@ -285,6 +285,16 @@ def test_a_request_over_the_own_budget_is_refused_whatever_the_chain_says(tmp_pa
     assert (stored.reason, stored.hold) == ("BudgetExhausted", Hold.NONE)
 
 
+def test_a_request_over_the_buyers_part_of_the_line_is_refused_by_name(tmp_path: Path) -> None:
+    rho = {"per_request": "1", "per_buyer": "1", "total": "10"}
+    world = World(tmp_path / "world", policy={"rho": rho})
+    world.step(world.open(SQL))
+    second = world.open("SELECT COUNT(*) FROM 用电")
+    world.step(second)
+    found = [member.store.request(second) for member in world.members]
+    assert {(stored.reason, stored.hold) for stored in found} == {("BuyerQuotaExhausted", Hold.NONE)}
+
+
 def test_a_request_over_the_chains_line_is_refused(world: World) -> None:
     for member in world.members:
         world.chain.totals[member.asset.line] = 1

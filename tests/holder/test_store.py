@@ -19,6 +19,7 @@ from holder.epoch import EpochFile
 from holder.errors import (
     AlreadyAnswered,
     BudgetExhausted,
+    BuyerQuotaExhausted,
     OnceOnly,
     RequestUnknown,
     StoreError,
@@ -209,6 +210,58 @@ def test_a_ledger_behind_the_chain_takes_over_its_spending(store: HolderStore) -
     assert store.raise_spent(LINE, at_least=300_000)
     assert not store.raise_spent(LINE, at_least=200_000)
     assert totals(store) == (0, 300_000)
+
+
+def test_a_buyers_part_of_a_line_is_kept_whatever_the_line_holds(any_store: HolderStore) -> None:
+    first, second, other = (
+        seen(any_store, number, rho=60_000, buyer=buyer) for number, buyer in ((1, 1), (2, 1), (3, 2))
+    )
+    any_store.approve(first, {"session": b"a"}, buyer_most=100_000)
+    with pytest.raises(
+        BuyerQuotaExhausted, match="asked for 60000 micro-rho, the buyer has used 60000 of its 100000"
+    ):
+        any_store.approve(second, {"session": b"b"}, buyer_most=100_000)
+    assert totals(any_store) == (60_000, 0)
+    assert any_store.request(second).stage is Stage.SEEN
+    any_store.approve(other, {"session": b"c"}, buyer_most=100_000)
+    any_store.settle(first, Hold.RELEASED)
+    any_store.approve(second, {"session": b"b"}, buyer_most=100_000)
+    assert any_store.buyer_used(LINE, bytes([1]) * 20) == 60_000
+
+
+def test_spending_that_has_no_request_here_counts_against_every_buyer(store: HolderStore) -> None:
+    """A restored backup learns from the chain what was spent, but not by whom."""
+    store.approve(seen(store, 1, rho=50_000), {"session": b"a"}, buyer_most=100_000)
+    assert store.raise_spent(LINE, at_least=130_000)
+    assert (store.buyer_used(LINE, bytes([1]) * 20), store.buyer_used(LINE, bytes([2]) * 20)) == (
+        130_000,
+        80_000,
+    )
+    with pytest.raises(BuyerQuotaExhausted):
+        store.approve(seen(store, 2, rho=30_000, buyer=2), {"session": b"b"}, buyer_most=100_000)
+    store.approve(seen(store, 3, rho=20_000, buyer=2), {"session": b"c"}, buyer_most=100_000)
+
+
+def test_threads_of_one_buyer_never_reserve_more_than_its_part(any_store: HolderStore) -> None:
+    ids = [seen(any_store, number, rho=30_000) for number in range(8)]
+    outcomes: list[str] = []
+    start = threading.Barrier(8)
+
+    def approve(request_id: Digest) -> None:
+        start.wait()
+        try:
+            any_store.approve(request_id, {"session": b"secret"}, buyer_most=100_000)
+            outcomes.append("approved")
+        except BuyerQuotaExhausted:
+            outcomes.append("refused")
+
+    threads = [threading.Thread(target=approve, args=(request_id,)) for request_id in ids]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (outcomes.count("approved"), outcomes.count("refused")) == (3, 5)
+    assert totals(any_store) == (90_000, 0)
 
 
 # --- written once -----------------------------------------------------------------------------------------

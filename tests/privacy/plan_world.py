@@ -3,18 +3,21 @@
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
 
+from privacy.dimensions import Factor
 from privacy.lanes import Lane, LaneKind
 from privacy.layout import cell_index, group_index
 from privacy.plan import Plan
 from privacy.planning import build_plan, plan_parameters
 from privacy.policy import Policy
 from privacy.query import (
+    MOMENT_KINDS,
     AllOf,
     Among,
     AnyOf,
@@ -51,7 +54,20 @@ POLICY: dict[str, Any] = {
         "secret": {"type": "text"},
     },
     "null_values": ["?"],
-    "aggregates": ["count", "count_distinct", "sum", "avg", "var", "stddev", "histogram"],
+    "aggregates": [
+        "count",
+        "count_distinct",
+        "sum",
+        "avg",
+        "var",
+        "stddev",
+        "histogram",
+        "quantile",
+        "covar",
+        "corr",
+        "linreg",
+        "chi2",
+    ],
     "purposes": ["research", "audit"],
     "rho": {"per_request": "1", "total": "100"},
     "price": {"fee_minor": 7, "rate_minor_per_rho": 10},
@@ -129,6 +145,8 @@ def sums_of(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> list[int]:
             if lane.kind is LaneKind.DISTINCT:
                 units.add((number, group, row[lane.column or ""]))
                 continue
+            if any(_is_missing(row[name]) for name in lane.present):
+                continue
             for bin_, amount in _amounts(lane, row):
                 sums[cell_index(plan, number, group, bin_)] += amount
     for number, group, _ in units:
@@ -136,17 +154,36 @@ def sums_of(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> list[int]:
     return sums
 
 
+def _is_missing(value: Any) -> bool:
+    return value is None or math.isnan(value)
+
+
+def _integer(value: Any, factor: Lane | Factor) -> int:
+    assert factor.low is not None and factor.high is not None
+    clipped = min(max(float(value), float(factor.low)), float(factor.high))
+    return math.floor(clipped * 2.0**factor.scale_bits + 0.5)
+
+
 def _amounts(lane: Lane, row: Mapping[str, Any]) -> list[tuple[int, int]]:
     if lane.kind is LaneKind.COUNT:
         return [(0, 1)]
+    if lane.table:
+        first, second = lane.table
+        values = row[first.column], row[second.column]
+        if values[0] not in first.domain or values[1] not in second.domain:
+            return []
+        return [(first.domain.index(values[0]) * len(second.domain) + second.domain.index(values[1]), 1)]
     value = row[lane.column or ""]
-    if value is None or math.isnan(value):
+    if _is_missing(value):
         return []
     if lane.kind is LaneKind.COUNT_OF:
         return [(0, 1)]
-    assert lane.low is not None and lane.high is not None
-    clipped = min(max(float(value), float(lane.low)), float(lane.high))
-    integer = math.floor(clipped * 2.0**lane.scale_bits + 0.5)
+    integer = _integer(value, lane)
+    if lane.by is not None:
+        other = row[lane.by.column]
+        if _is_missing(other):
+            return []
+        return [(0, (integer - lane.center) * (_integer(other, lane.by) - lane.by.center))]
     if lane.kind is LaneKind.HISTOGRAM:
         inside = [k for k in range(lane.bins) if lane.edges[k] <= integer < lane.edges[k + 1]]
         return [(inside[0] if inside else lane.bins - 1, 1)]
@@ -253,6 +290,26 @@ def filters(policy: Policy) -> st.SearchStrategy[Predicate]:
     )
 
 
+_SEVERAL = (*MOMENT_KINDS, OutputKind.CHI2)
+
+
+@st.composite
+def _several(draw: st.DrawFn, kind: OutputKind, policy: Policy, group_by: tuple[str, ...]) -> Output | None:
+    """An aggregate of several columns, if the policy has enough for it; its name is still to be given."""
+    if kind is OutputKind.CHI2:
+        known = [each for each in policy.columns if len(each.domain or ()) > 1 and each.name not in group_by]
+    else:
+        known = [column for column in policy.columns if column.is_measure]
+    most = 5 if kind is OutputKind.LINREG else 2
+    if len(known) < 2:
+        return None
+    chosen = draw(st.permutations(known))[: draw(st.integers(2, min(most, len(known))))]
+    nullable = sorted(column.name for column in chosen if column.nullable)
+    present = () if kind is OutputKind.CHI2 else tuple(nullable)
+    first, *others = [column.name for column in chosen]
+    return Output("", kind, first, others=tuple(others), present=present)
+
+
 @st.composite
 def queries(draw: st.DrawFn, policy: Policy) -> Query:
     """A query that the policy allows."""
@@ -265,15 +322,70 @@ def queries(draw: st.DrawFn, policy: Policy) -> Query:
     outputs = []
     for number, kind in enumerate([OutputKind.COUNT, *draw(st.lists(st.sampled_from(kinds), max_size=5))]):
         name = f"{draw(names)}{number}"
-        column, bins = None, None
+        if kind in _SEVERAL:
+            several = draw(_several(kind, policy, group_by))
+            outputs += [] if several is None else [replace(several, name=name)]
+            continue
+        column, bins, quantile = None, None, None
         if kind is OutputKind.GROUP:
             column = draw(st.sampled_from(group_by))
         elif kind is OutputKind.COUNT_DISTINCT:
             column = policy.unit.column
         elif kind is not OutputKind.COUNT:
             column = draw(st.sampled_from(measures)).name
-        if kind is OutputKind.HISTOGRAM:
+        if kind in (OutputKind.HISTOGRAM, OutputKind.QUANTILE):
             bins = draw(st.integers(1, 2))
-        outputs.append(Output(name, kind, column, bins))
+        if kind is OutputKind.QUANTILE:
+            quantile = draw(st.sampled_from([Decimal("0.5"), Decimal("0.999999"), Decimal("0.05")]))
+        outputs.append(Output(name, kind, column, bins, quantile))
     filter_ = draw(st.none() | filters(policy))
     return Query(policy.listing, tuple(outputs), group_by, filter_)
+
+
+# --- correlated rows --------------------------------------------------------------------------------------------
+
+
+def table_policy(**changes: Any) -> Policy:
+    """A policy over the rows of `table_rows`, each a unit of its own."""
+    measures = {
+        "x": {"type": "number", "low": 0, "high": 100, "scale_bits": 6},
+        "y": {"type": "number", "low": -50, "high": 250, "scale_bits": 6, "nullable": False},
+        "z": {"type": "integer", "low": 0, "high": 20, "nullable": False},
+        "v": {"type": "number", "low": -100, "high": 100, "scale_bits": 6},
+    }
+    dimensions = {
+        "a": {"type": "text", "domain": ["p", "q", "r"]},
+        "b": {"type": "text", "domain": ["u", "w"]},
+        "f": {"type": "integer", "domain": [2, 1]},
+    }
+    fields: dict[str, Any] = {
+        "columns": measures | dimensions,
+        "privacy_unit": {"column": None, "rows_per_unit": 1, "proved": True, "disjoint": True},
+        "row_key": [],
+        "rows_max": 200_000,
+        "aggregates": [each for each in POLICY["aggregates"] if each != "count_distinct"],
+        "rho": {"per_request": "20", "total": "100"},
+    }
+    return policy_of(**{**fields, **changes})
+
+
+def table_rows(count: int, seed: int, *, missing: bool = True) -> list[Row]:
+    """Rows of which y = 1.5·x − 2·z + 20 and noise, b and f depend on a, and some x and v are NULL."""
+    rows: list[Row] = []
+    for number in range(count):
+        bits = hashlib.sha256(b"%d|%d" % (seed, number)).digest()
+        unit = [int.from_bytes(bits[2 * k : 2 * k + 2], "big") / 65536 for k in range(12)]
+        x, z = 100 * (unit[0] + unit[1]) / 2, int(21 * unit[2])
+        a = "pqr"[int(3 * unit[3])]
+        rows.append(
+            {
+                "x": None if missing and unit[4] < 0.05 else x,
+                "y": 1.5 * x - 2 * z + 20 + 40 * (unit[5] + unit[6] - 1),
+                "z": z,
+                "v": None if missing and unit[7] < 0.1 else 100 * (unit[8] - unit[9]),
+                "a": a,
+                "b": "uw"[int(unit[10] < (0.6 if a == "p" else 0.45))],
+                "f": 1 + int(unit[11] < 0.5),
+            }
+        )
+    return rows

@@ -1,11 +1,11 @@
 import math
-from decimal import Decimal
+from decimal import Context, Decimal, localcontext
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.accounting import Budget, budget_micro, loss_micro, split_rho, zcdp_epsilon
+from privacy.accounting import Budget, PrivacyLoss, budget_micro, loss_micro, split_rho, zcdp_epsilon
 from privacy.errors import BudgetExceeded, BudgetInvalid
 
 
@@ -88,6 +88,27 @@ def test_epsilon_of_known_values() -> None:
     """With ρ = 0.5 and δ = 1e-6 the simple bound ρ + 2√(ρ·ln(1/δ)) gives 5.757; the tight one less."""
     assert zcdp_epsilon(500_000, 1e-6) == pytest.approx(5.2215, abs=1e-4)
     assert zcdp_epsilon(0, 1e-6) == 0
+
+
+@given(st.integers(1, 10**9), st.sampled_from([1e-12, 1e-9, 1e-6, 0.01]))
+def test_epsilon_is_rounded_up_and_never_above_the_simple_bound(rho_micro: int, delta: float) -> None:
+    """The bound at the found α, in 50 digits, is not above what is shown."""
+    with localcontext(Context(prec=50)):
+        rho, log_delta = Decimal(rho_micro) / 10**6, Decimal(delta).ln()
+        found = Decimal(zcdp_epsilon(rho_micro, delta))
+        grid = [1 + Decimal(10) ** (Decimal(k) / 20) for k in range(-60, 160)]
+        least = min(a * rho - (a.ln() + log_delta) / (a - 1) + (1 - 1 / a).ln() for a in grid)
+        assert found <= rho + 2 * (rho * -log_delta).sqrt() + Decimal("1e-9")
+        assert found <= max(least, Decimal(0)) * Decimal("1.001") + Decimal("1e-9")
+
+
+def test_a_loss_says_its_delta_and_refuses_an_impossible_one() -> None:
+    loss = PrivacyLoss.of(500_000)
+    assert loss.to_json() == {"rho": "500000", "epsilon": loss.epsilon, "delta": "0.000000001"}
+    assert loss.epsilon == pytest.approx(6.474, abs=0.001)
+    for delta in ("0", "1", "-0.5", "nan", "2"):
+        with pytest.raises(BudgetInvalid):
+            PrivacyLoss.of(1, Decimal(delta))
 
 
 @pytest.mark.parametrize("rho_micro", [10_000, 500_000, 5_000_000])

@@ -14,7 +14,7 @@ from privacy.answer import AnswerTable, decode_answer, expected_error95
 from privacy.encoding import canonical_json
 from privacy.errors import AnswerInvalid
 from privacy.estimates import Z_ONE, Z_THREE, Z_TWO, root
-from privacy.lanes import Lane, LaneKind, find_lane
+from privacy.lanes import Lane, LaneKey, LaneKind, count_key, find_lane
 from privacy.layout import cell_index, cells_from_sums
 from privacy.noise import draw_noise_share
 from privacy.plan import Plan
@@ -158,7 +158,8 @@ def test_numbers_that_cannot_belong_to_the_plan_are_refused() -> None:
 
 
 def _deviation(plan: Plan, kind: LaneKind, column: str | None, survivors: int) -> tuple[float, Lane]:
-    lane = plan.lanes[find_lane(plan.lanes, kind, column)]
+    key = count_key((column,)) if kind is LaneKind.COUNT_OF and column else LaneKey(kind, column)
+    lane = plan.lanes[find_lane(plan.lanes, key)]
     sigma_squared = lane.delta_squared / (2 * lane.rho_micro / 1e6)  # in the lane's integers
     return math.sqrt(survivors / plan.divisor * sigma_squared) * 2.0**-lane.value_bits, lane
 

@@ -24,6 +24,7 @@ from tests.privacy.plan_world import (
     policies,
     policy_of,
     queries,
+    table_policy,
     unit_of,
 )
 
@@ -368,3 +369,54 @@ def test_the_examples_can_be_asked_with_little_rho() -> None:
     ):
         for holders in (2, 3, 10, 100):
             assert plan_of(sql, example(name), holders=holders, rho_micro=10_000).cells > 100
+
+
+# --- lanes of several columns -----------------------------------------------------------------------------------
+
+
+def test_lanes_of_several_columns_are_shared_where_their_rows_are_the_same() -> None:
+    plan = plan_of(
+        "SELECT COVAR(y, z) AS c, CORR(z, y) AS r, VAR(z) AS v, LINREG(x, z) AS l FROM 用电", table_policy()
+    )
+    assert [(lane.title, lane.present) for lane in plan.lanes] == [
+        ("count", ()),
+        ("sum(y)", ()),
+        ("sum(z)", ()),
+        ("product(y, z)", ()),
+        ("square(z)", ()),
+        ("square(y)", ()),
+        ("count_of(x)", ()),
+        ("sum(x)", ()),
+        ("sum(z)", ("x",)),
+        ("square(x)", ()),
+        ("square(z)", ("x",)),
+        ("product(x, z)", ()),
+    ]
+    assert plan.columns[3:] == ("l[intercept]", "l[z]", "l[se intercept]", "l[se z]")
+
+
+@given(st.integers(1, 10**9), st.integers(1, 12))
+@settings(max_examples=30, deadline=None)
+def test_a_product_has_the_sensitivity_of_its_widths_and_as_many_bits_as_fit(rows: int, holders: int) -> None:
+    policy = table_policy(rows_max=rows)
+    plan = plan_of("SELECT COVAR(x, y) AS c FROM 用电", policy, holders=holders)
+    lane = plan.lanes[-1]
+    assert lane.by is not None and lane.kind is LaneKind.PRODUCT
+    assert lane.delta_squared == (lane.half_width * lane.by.half_width) ** 2
+    widest = max(lane.half_width, lane.by.half_width)
+    assert plan.holders * rows * lane.half_width * lane.by.half_width < 2**61
+    assert plan.holders * rows * (4 * widest) ** 2 >= 2**57 or widest > 2**28
+    assert lane.value_bits == lane.scale_bits + lane.by.scale_bits
+
+
+def test_a_contingency_table_counts_each_unit_once_in_each_of_its_rows() -> None:
+    policy = policy_of()
+    plan = plan_of("SELECT CHI2(城镇, grade) AS t FROM 用电", policy)
+    (lane,) = plan.lanes
+    assert (lane.bins, lane.delta_squared, plan.cells) == (9, 9, 9)
+    assert plan.columns == ("t[statistic]", "t[df]", "t[p]")
+
+
+def test_columns_of_the_answer_with_one_name_are_refused() -> None:
+    sql = 'SELECT LINREG(y, x) AS l, COUNT(*) AS "l[intercept]" FROM 用电'
+    assert rules_of(sql, table_policy()) == ["duplicate-name"]

@@ -198,3 +198,39 @@ def test_a_measure_has_an_exact_grid() -> None:
     assert column.low == Decimal("-2.75")
     grid = column.grid()
     assert (grid.low, grid.high, grid.center, grid.half_width) == (-11, 4002, 1995, 2007)
+
+
+# --- one buyer's part, and δ ------------------------------------------------------------------------------------
+
+
+def test_a_policy_without_them_is_the_bytes_that_it_was() -> None:
+    """The hash is on the chain: a policy of before these members existed keeps it."""
+    assert set(policy_of().to_json()["rho"]) == {"per_request", "total"}
+    policy = policy_of(aggregates=["count", "sum"])
+    assert policy.hash().hex() == "c978112d4ceafc6207c696e500cdf52b848732eb03ef3a0e36cdd39e4a19c7fc"
+
+
+def test_one_buyers_part_and_delta_are_read_and_written() -> None:
+    rho = {"per_request": "1", "per_buyer": "2.5", "total": "100", "delta": "0.0000001"}
+    policy = policy_of(rho=rho)
+    assert (policy.rho_per_buyer_micro, policy.delta) == (2_500_000, Decimal("0.0000001"))
+    assert policy.to_json()["rho"] == rho
+    assert Policy.from_json(policy.to_bytes()) == policy
+    assert policy.hash() != policy_of().hash()
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"per_buyer": "0.5"}, "rho.per_buyer"),
+        ({"per_buyer": "101"}, "rho.per_buyer"),
+        ({"per_buyer": "0"}, "rho.per_buyer"),
+        ({"delta": "0"}, "rho.delta"),
+        ({"delta": "1"}, "rho.delta"),
+        ({"delta": "x"}, "rho.delta"),
+    ],
+)
+def test_impossible_parts_and_deltas_are_named(change: dict[str, str], field: str) -> None:
+    with pytest.raises(PolicyInvalid) as caught:
+        policy_of(rho={"per_request": "1", "total": "100", **change})
+    assert any(problem.startswith(field) for problem in caught.value.problems)

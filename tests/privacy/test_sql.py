@@ -495,3 +495,92 @@ def test_any_text_is_either_refused_or_means_what_its_canonical_form_says(words:
 @given(st.text(max_size=60))
 def test_arbitrary_text_is_refused_with_a_violation(text: str) -> None:
     assert violations_of(text)
+
+
+# --- aggregates of several arguments ----------------------------------------------------------------------------
+
+
+def test_aggregates_of_several_arguments_with_names_and_defaults() -> None:
+    query = parse(
+        "SELECT QUANTILE(kwh, 0.5), quantile(AGE, .25e0, 8) AS q, COVAR(kwh, age), COVAR_POP(age, grade) AS c,"
+        " corr(grade, kwh), LINREG(kwh, age, grade), CHI2(城镇, grade) FROM 用电".replace(".25e0", "0.25")
+    )
+    assert query.outputs == (
+        Output("quantile(kwh, 0.5)", OutputKind.QUANTILE, "kwh", 64, Decimal("0.5")),
+        Output("q", OutputKind.QUANTILE, "age", 8, Decimal("0.25")),
+        Output("covar(kwh, age)", OutputKind.COVAR_SAMP, "kwh", others=("age",), present=("kwh",)),
+        Output("c", OutputKind.COVAR_POP, "age", others=("Grade",), present=("Grade",)),
+        Output("corr(Grade, kwh)", OutputKind.CORR, "Grade", others=("kwh",), present=("Grade", "kwh")),
+        Output(
+            "linreg(kwh, age, Grade)",
+            OutputKind.LINREG,
+            "kwh",
+            others=("age", "Grade"),
+            present=("Grade", "kwh"),
+        ),
+        Output("chi2(城镇, Grade)", OutputKind.CHI2, "城镇", others=("Grade",)),
+    )
+    assert parse(render_sql(query)) == query
+
+
+def test_a_quantile_has_no_more_bins_than_its_column_has_steps() -> None:
+    assert parse("SELECT QUANTILE(grade, 0.5) FROM 用电").outputs[0].bins == 6
+
+
+@pytest.mark.parametrize(
+    ("call", "rule", "column", "position"),
+    [
+        ("QUANTILE(kwh)", "argument", None, 8),
+        ("QUANTILE(kwh, 0)", "quantile", None, 22),
+        ("QUANTILE(kwh, 1)", "quantile", None, 22),
+        ("QUANTILE(kwh, 0.1234567)", "quantile", None, 22),
+        ("QUANTILE(kwh, 0.5, 0)", "bins", None, 27),
+        ("QUANTILE(kwh, 0.5, 2.5)", "argument", None, 8),
+        ("QUANTILE(kwh, 0.5, 4, 4)", "argument", None, 8),
+        ("QUANTILE(grade, 0.5, 7)", "bins", "Grade", 8),
+        ("QUANTILE(kwh, age)", "argument", None, 8),
+        ("QUANTILE(secret, 0.5)", "not-measure", "secret", 17),
+        ("COVAR(kwh)", "argument", None, 8),
+        ("COVAR(kwh, kwh)", "repeated-column", "kwh", 19),
+        ("COVAR(kwh, age, grade)", "argument", None, 8),
+        ("COVAR(kwh, 3)", "argument", None, 19),
+        ("CORR(kwh, secret)", "not-measure", "secret", 18),
+        ("CORR(kwh, nosuch)", "unknown-column", "nosuch", 18),
+        ("CORR(DISTINCT kwh, age)", "argument", None, 8),
+        ("LINREG(kwh)", "argument", None, 8),
+        ("LINREG(kwh, age, kwh)", "repeated-column", "kwh", 25),
+        ("LINREG(kwh, age, grade, age, kwh, grade)", "argument", None, 8),
+        ("LINREG(kwh, 'age')", "argument", None, 20),
+        ("CHI2(城镇, kwh)", "not-dimension", "kwh", 17),
+        ("CHI2(城镇, 城镇)", "repeated-column", "城镇", 17),
+        ("CHI2(城镇)", "argument", None, 8),
+        ("CHI2(SUM(kwh), 城镇)", "argument", None, 13),
+    ],
+)
+def test_what_they_do_not_take_is_refused_with_rule_column_and_position(
+    call: str, rule: str, column: str | None, position: int
+) -> None:
+    found = violations_of(f"SELECT {call} FROM 用电")
+    assert (rule, column, 1, position) in [(v.rule, v.column, v.line, v.position) for v in found]
+
+
+def test_a_column_that_is_grouped_by_is_not_tested() -> None:
+    (found,) = violations_of("SELECT CHI2(城镇, grade) FROM 用电 GROUP BY grade")
+    assert (found.rule, found.column, found.line, found.position) == ("grouped-column", "Grade", 1, 17)
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        ("QUANTILE(kwh, 0.5)", "quantile"),
+        ("COVAR(kwh, age)", "covar"),
+        ("CORR(kwh, age)", "corr"),
+        ("LINREG(kwh, age)", "linreg"),
+        ("CHI2(城镇, grade)", "chi2"),
+    ],
+)
+def test_a_policy_that_does_not_name_them_does_not_allow_them(call: str, name: str) -> None:
+    policy = policy_of(aggregates=["count", "sum", "var", "histogram"])
+    (found,) = violations_of(f"SELECT {call} FROM 用电", policy)
+    assert found.rule == "aggregate-not-allowed"
+    assert f"does not allow {name}" in found.message

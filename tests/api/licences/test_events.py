@@ -6,7 +6,7 @@ import json
 
 from cli.licence.client import Receipt, Refusal
 from cli.licence.department import ref_of
-from ledger.licences.events import Code
+from ledger.licences.events import Code, Kind
 from tests.api.clients import problem
 from tests.api.licences.conftest import LicenceWorld
 
@@ -59,17 +59,11 @@ def test_the_same_event_again_gets_the_same_receipt(world: LicenceWorld) -> None
 def test_one_stream_answers_each_event_for_itself(world: LicenceWorld) -> None:
     department = world.department()
     made = department.issue(world.order())
-    resume = department.sign_change(*_resume(), ref_of(made.credential))
+    resume = department.sign_change(Kind.RESUME, Code.VALID, ref_of(made.credential))
     outcomes = world.client.submit_all([resume, made.credential])
     assert isinstance(outcomes[0], Refusal)
     assert outcomes[0].kind == "transition-refused"
     assert outcomes[1] == made.receipt
-
-
-def _resume() -> tuple[object, object]:
-    from ledger.licences.events import Kind
-
-    return Kind.RESUME, Code.VALID
 
 
 def test_many_events_are_logged_in_order(world: LicenceWorld) -> None:

@@ -75,12 +75,20 @@ def test_settings_are_read_back_as_written(tmp_path: Path) -> None:
 
     from ledger.log.notes import COSIGNATURE
 
-    witnesses = {f"w{n}": NoteSigner.from_seed(f"w{n}", seed(f"w{n}"), algorithm=COSIGNATURE) for n in range(4)}
+    witnesses = {
+        f"w{n}": NoteSigner.from_seed(f"w{n}", seed(f"w{n}"), algorithm=COSIGNATURE) for n in range(4)
+    }
     settings, _ = make_city(tmp_path, witnesses)
     anchored = replace(settings, anchor=AnchorAddress("http://node", 7, "0x" + "11" * 20))
     assert CitySettings.from_json(anchored.to_json()) == anchored
     assert anchored.city()["anchor"] == {"chain_id": 7, "contract": "0x" + "11" * 20, "validators": []}
-    for broken in ({"threshold": 5}, {"origin": "a b"}, {"port": 65_536}, {"version": 2}, {"verify_workers": 1}):
+    for broken in (
+        {"threshold": 5},
+        {"origin": "a b"},
+        {"port": 65_536},
+        {"version": 2},
+        {"verify_workers": 1},
+    ):
         with pytest.raises(MalformedValue):
             CitySettings.from_json({**settings.to_json(), **broken})
     with pytest.raises(MalformedValue):

@@ -31,7 +31,8 @@ def test_a_stranger_reads_the_log_and_finds_its_root(world: LicenceWorld) -> Non
 
 
 @pytest.mark.parametrize(
-    "path", ["0/0", "0/000.p/999", "../private/log.json", "0/x000/../000", "entries/000/", "64/000", "0/０００"]
+    "path",
+    ["0/0", "0/000.p/999", "../private/log.json", "0/x000/../000", "entries/000/", "64/000", "0/０００"],
 )
 def test_a_path_that_names_no_tile_is_not_found(world: LicenceWorld, path: str) -> None:
     world.issue()
@@ -40,7 +41,13 @@ def test_a_path_that_names_no_tile_is_not_found(world: LicenceWorld, path: str) 
 
 def test_nothing_private_is_served(world: LicenceWorld) -> None:
     world.issue()
-    for path in ("/private/log.json", "/tile/../../private/log.json", "/book.json", "/city.json", "/licences"):
+    for path in (
+        "/private/log.json",
+        "/tile/../../private/log.json",
+        "/book.json",
+        "/city.json",
+        "/licences",
+    ):
         assert world.http.get(path).status_code in (401, 404, 422)
 
 

@@ -83,8 +83,7 @@ def test_a_checkpoint_is_cosigned_and_a_fork_of_it_is_not(
 
 
 def test_a_body_over_the_limit_is_not_read(http: TestClient) -> None:
-    with pytest.raises(Exception, match="at most"):
-        http.post("/add-checkpoint", content=b"x" * (1 << 19))
+    assert http.post("/add-checkpoint", content=b"x" * (1 << 19)).status_code == 413
 
 
 def test_a_witness_without_a_node_attests_nothing(http: TestClient) -> None:

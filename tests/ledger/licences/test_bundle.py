@@ -11,9 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.encoding import canonical_json
+from ledger.licences import sdjwt
 from ledger.licences.bundle import Bundle, Inclusion, RecognitionPart, StatusPart
+from ledger.licences.encoding import b64u, parse_any, parse_b64u
 from ledger.licences.errors import Malformed
-from tests.ledger.licences.world import build_city
+from ledger.licences.schema import demonstration_types
+from tests.ledger.licences.world import BUSINESS, build_city
 
 HASH = st.binary(min_size=32, max_size=32)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -39,6 +42,22 @@ BUNDLES = st.builds(
 )
 
 
+FIELDS = {
+    "uscc": "91441900MA12345678",
+    "entity_name": "东莞市瑞丰海纳建筑工程有限公司",
+    "entity_type": "有限责任公司(自然人独资)",
+    "legal_representative": "王伟芳",
+    "business_scope": "软件开发与信息技术咨询服务；货物进出口和技术进出口；食品销售(凭许可证经营)",
+    "registered_capital": "人民币5000万元",
+    "established_on": "2013-05-06",
+    "address": "广东省东莞市松山湖园区工业一路400号1000室",
+    "registration_authority": "东莞市市场监督管理局",
+    "approved_on": "2013-06-06",
+    "operating_period": "2013-05-06 至 长期",
+    "registration_number": "441912345678901",
+}
+
+
 def real() -> bytes:
     city = build_city()
     licence = city.issue()
@@ -56,25 +75,97 @@ def test_bundle_round_trips_in_the_form_of_rfc_8785(bundle: Bundle) -> None:
     assert canonical_json(json.loads(data)) == data
 
 
+JWS = st.builds(
+    lambda parts, last: ".".join([*map(b64u, parts), last]),
+    st.lists(
+        st.sampled_from(
+            [
+                b"{}",
+                b'{"a":"\\u0000"}',
+                b'{"a": 1}',
+                b'{"a":1.5}',
+                b"[]",
+                b'{"b":[null,true,"\xe9\x99\x88"]}',
+                b"\xff",
+            ]
+        ),
+        max_size=3,
+    ),
+    st.sampled_from(["", "sig", "W10", "e30"]),
+)
+DISCLOSURE = st.sampled_from(
+    [
+        b"[]",
+        b'["s","n",1]',
+        b'["s","n",1e3]',
+        b'["s", "n", 1]',
+        b'["\\u0000","\\u0000"]',
+        b'[{"\xc3\xa9":1}]',
+        b'["\\ud800"]',
+        b"{}",
+        b"W",
+    ]
+).map(b64u)
+
+
+@given(st.lists(JWS | DISCLOSURE | TEXT, min_size=1, max_size=6).map("~".join), st.none() | JWS | TEXT)
+def test_any_text_is_packed_in_one_form_and_won_back(credential: str, issuer: str | None) -> None:
+    bundle = Bundle(credential=credential, origin="o", issuer=issuer)
+    again = Bundle.parse(bundle.to_bytes())
+    assert again == bundle
+    assert all(
+        parse_any(parse_b64u(part, ""), "", size_max=1 << 20) == value for part, value in again.opened.items()
+    )
+    assert canonical_json(json.loads(bundle.to_bytes())) == bundle.to_bytes()
+
+
+def test_canonical_json_is_packed_and_nothing_else() -> None:
+    def packed(credential: str) -> Any:
+        return json.loads(Bundle(credential=credential, origin="o").to_bytes())["credential"]
+
+    array, object_ = b64u(b'["s","n","\xe9\x99\x88"]'), b64u(b'{"a":1}')
+    assert packed(f"{object_}.{object_}.x~{array}~") == [[{"a": 1}, {"a": 1}, "x"], ["s", "n", "陈"], ""]
+    assert packed(f"{object_}.{array}.x") == [f"{object_}.{array}.x"]
+    assert packed(f"a~{object_}~{array}") == [
+        "a",
+        object_,
+        array,
+    ]  # an object is no disclosure, nor is the last part
+    for other in (
+        b'["s", 1]',
+        b'["s",1.0]',
+        b'["s",9007199254740993]',
+        b'[{"\xc3\xa9":1}]',
+        b'["\\u9648"]',
+        b'["\\ud800"]',
+    ):
+        assert packed(f"a~{b64u(other)}~") == ["a", b64u(other), ""]
+
+
 def test_absent_parts_are_null() -> None:
     data = Bundle(credential="c", origin="o").to_bytes()
     assert data == (
-        b'{"anchor":null,"checkpoint":null,"credential":"c","inclusion":null,"issuer":null,"origin":"o",'
+        b'{"anchor":null,"checkpoint":null,"credential":["c"],"inclusion":null,"issuer":null,"origin":"o",'
         b'"recognition":null,"status":null,"version":1}'
     )
 
 
 def test_offline_bundle_without_token_and_anchor_is_small() -> None:
     city = build_city()
-    licence = city.issue()
+    licence = city.issue(values=FIELDS)
     city.publish()
-    bundle = city.bundle(licence)
-    assert bundle.inclusion is not None and bundle.status is not None
-    deep = Inclusion(40_000_000, tuple(bytes([i]) * 32 for i in range(26)))  # a city of 52 million
-    data = replace(
-        bundle, inclusion=deep, status=StatusPart("", deep), credential=licence.credential.jwt + "~"
+    text = sdjwt.bind(
+        licence.text,
+        licence.holder,
+        nonce="n" * 24,
+        audience="urn:shuyao:verifier:" + "a" * 20,
+        now_s=city.now_s,
     )
-    assert len(data.to_bytes()) <= 6 * 1024
+    deep = Inclusion(40_000_000, tuple(bytes([i]) * 32 for i in range(26)))  # a city of 52 million
+    bundle = city.bundle(licence, text=text, inclusion=deep, status=StatusPart("", deep))
+    assert len(sdjwt.parse(text).disclosed) == len(demonstration_types()[BUSINESS].salted) == 12
+    assert len(bundle.to_bytes()) <= 6_144
+    assert len(replace(bundle, credential=licence.text).to_bytes()) <= 6_000
 
 
 @given(st.integers(0, len(REAL) - 1), st.integers(1, 255))
@@ -101,6 +192,24 @@ def test_no_bytes_raise_anything_but_malformed(data: bytes) -> None:
         {"version": 1.5},
         {"version": True},
         {"credential": None},
+        {"credential": []},
+        {"credential": "text"},
+        {"credential": {}},
+        {"credential": ["a~b"]},
+        {"credential": ["a", 1, ""]},
+        {"credential": ["a", {}, ""]},
+        {"credential": ["a", ["é", 1.5], ""]},
+        {"credential": ["a", [{"é": 1}], ""]},
+        {"credential": [[{}, {}, "a.b"]]},
+        {"credential": [[{}, {}, "a~b"]]},
+        {"credential": [[{}, [], "a"]]},
+        {"credential": [[{}, {}]]},
+        {"credential": ["e30.e30.a"]},
+        {"credential": ["a", "WzFd", ""]},
+        {"issuer": "e30.e30.a"},
+        {"issuer": [{}, {}, 1]},
+        {"issuer": [{"é": 1}, {}, ""]},
+        {"issuer": []},
         {"origin": None},
         {"origin": "two words"},
         {"checkpoint": 1},

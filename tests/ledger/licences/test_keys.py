@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from jwcrypto.jwk import JWK
 
+from ledger.encoding import canonical_json
 from ledger.licences import sm2
 from ledger.licences.errors import KeyUnsupported, Malformed, SignatureInvalid
 from ledger.licences.keys import ALGORITHMS, Algorithm, PublicKey, SigningKey
@@ -261,3 +262,46 @@ def test_key_is_made_from_32_bytes_only(rand: bytes) -> None:
 def test_anything_else_is_no_jwk(jwk: object) -> None:
     with pytest.raises((Malformed, KeyUnsupported)):
         PublicKey.from_jwk(jwk)
+
+
+@pytest.mark.parametrize("size", [0, 1 << 10, (96 << 10) - 1, 96 << 10, 1 << 18])
+def test_messages_of_every_length_verify_and_no_altered_one(size: int) -> None:
+    signer, message = key("signer"), bytes(size)
+    signature = signer.sign(message)
+    signer.public.verify(message, signature)
+    order = (1 << 252) + 27742317777372353535851937790883648493
+    scalar = int.from_bytes(signature[32:], "little")
+    again = signature[:32] + (scalar + order).to_bytes(32, "little")  # the same S, not reduced
+    no_nonce = (1).to_bytes(32, "little") + signature[32:]
+    for text, forged in (
+        (message + b"\0", signature),
+        (message, again),
+        (message, no_nonce),
+        (message, bytes(64)),
+        (message, (1).to_bytes(32, "little") + bytes(32)),
+        (message, signature[:-1] + bytes([signature[-1] ^ 0x20])),
+    ):
+        with pytest.raises(SignatureInvalid):
+            signer.public.verify(text, forged)
+
+
+@pytest.mark.parametrize("size", [1 << 10, 1 << 17])
+def test_a_signature_without_a_nonce_is_refused_at_every_length(size: int) -> None:
+    """S = h·a under R = neutral point satisfies the equation, and shows the secret to all who see it."""
+    secret, message = bytes(range(32)), bytes(size)
+    signer = SigningKey("EdDSA", secret)
+    order = (1 << 252) + 27742317777372353535851937790883648493
+    digest = bytearray(hashlib.sha512(secret).digest()[:32])
+    digest[0] &= 248
+    digest[31] = digest[31] & 127 | 64
+    neutral = (1).to_bytes(32, "little")
+    challenge = int.from_bytes(hashlib.sha512(neutral + signer.public.raw + message).digest(), "little")
+    forged = neutral + (challenge * int.from_bytes(digest, "little") % order).to_bytes(32, "little")
+    with pytest.raises(SignatureInvalid):
+        signer.public.verify(message, forged)
+
+
+def test_key_id_is_the_hash_of_the_canonical_jwk() -> None:
+    for alg in ALGORITHMS:
+        public = key("signer", alg).public
+        assert public.key_id == hashlib.sha256(canonical_json(public.jwk())).digest()

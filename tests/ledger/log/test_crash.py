@@ -205,12 +205,24 @@ def test_a_torn_journal_is_detected(tmp_path: Path, cut: int) -> None:
         Log.open(tmp_path / "log", SIGNER)
 
 
-@pytest.mark.parametrize("body", [b"", b"\0" * 44 + b"\0\0\0\1", b"\0" * 49])
+PARTS_NONE, PARTS_ONE = bytes(44), bytes(43) + b"\1"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        PARTS_NONE + b"x",
+        PARTS_ONE,
+        PARTS_ONE + b"\0\0\0\x10" + bytes(16) + b"\0\0\0\x08" + bytes(8) + b"\0\0\0\1x\0\0\0\0",
+    ],
+    ids=["too short", "left over", "an empty part", "a torn entry"],
+)
 def test_a_journal_that_holds_no_batch_is_damage(tmp_path: Path, body: bytes) -> None:
     make_log(tmp_path / "log", 10).close()
     whole = b"SYLJ\x01" + body
     (tmp_path / "log" / "private" / "journal").write_bytes(whole + sha256(whole).digest())
-    with pytest.raises(LogDamaged, match="journal"):
+    with pytest.raises(LogDamaged, match="holds no batch"):
         Log.open(tmp_path / "log", SIGNER)
 
 

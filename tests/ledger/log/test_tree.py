@@ -185,7 +185,10 @@ def test_whole_subtrees_have_their_own_roots() -> None:
         subtree_roots(level[:-32], 8)
 
 
-@pytest.mark.parametrize("size", [0, 1, 7, (1 << 16) - 1, 1 << 16, (1 << 17) + 5])
+@pytest.mark.parametrize(
+    "size",
+    [0, 1, 7, (1 << 16) - 1, 1 << 16, (1 << 16) + 5, pytest.param((1 << 17) + 5, marks=pytest.mark.slow)],
+)
 def test_one_and_two_processes_build_the_same_root(size: int) -> None:
     entries = [number.to_bytes(32, "big") for number in range(size)]
     expected = root_of(hash_leaves(entries))

@@ -82,6 +82,19 @@ def test_an_append_repeated_in_any_way_keeps_every_index(
         assert again.append([item(number) for number in indices]) == list(indices.values())
 
 
+def test_a_log_is_not_created_over_the_checkpoint_of_one(tmp_path: Path) -> None:
+    make_log(tmp_path / "log", 3).close()
+    config, path = tmp_path / "log" / "private" / "log.json", tmp_path / "log" / "public" / "checkpoint"
+    config.unlink()
+    seen = path.read_bytes()
+    with pytest.raises(LogExists, match="without its"):
+        Log.create(tmp_path / "log", ORIGIN, SIGNER)
+    assert path.read_bytes() == seen
+    make_log(tmp_path / "new").close()
+    (tmp_path / "new" / "private" / "log.json").unlink()  # a creation that was interrupted is done again
+    Log.create(tmp_path / "new", ORIGIN, SIGNER).close()
+
+
 def test_the_same_event_with_other_bytes_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
     with make_log(tmp_path / "log", 300) as log:
         before = snapshot(tmp_path / "log")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -92,3 +93,12 @@ def test_a_malformed_export_is_refused(data: bytes) -> None:
 def test_a_missing_export_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(LogUnreadable):
         ChainFacts.load(tmp_path / "anchors.json")
+
+
+@pytest.mark.slow
+def test_an_export_without_end_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "anchors.json"
+    path.touch()
+    os.truncate(path, 1 << 40)  # a hole, which takes no disk; read whole it would take the memory
+    with pytest.raises(ExportMalformed, match="at most"):
+        ChainFacts.load(path)

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import insert, update
 
 from ledger.database import make_engine, write_transaction
+from ledger.encoding import Digest
 from ledger.licences import store as tables
 from ledger.licences.access import SLOT_SIZE, AccessWriter, Use, make_record
 from ledger.licences.batch import issue_batch
@@ -229,7 +230,7 @@ def test_access_records_are_compared_with_their_batches(tmp_path: Path) -> None:
         for number in range(3):
             salt = books.rand(16)
             used = make_record(
-                licence.leaf_hash, audience="urn:tea-house", use=Use.VALID, now_s=number, salt=salt
+                Digest(licence.leaf_hash), audience="urn:tea-house", use=Use.VALID, now_s=number, salt=salt
             )
             writer.enqueue(1, used, salt).result(10)
         indexes += batches.seal(books.now_s)

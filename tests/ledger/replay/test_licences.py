@@ -206,6 +206,8 @@ def test_removed_last_entries_are_found_against_an_anchor_and_the_witnesses(tmp_
         (Rule.CHECKPOINT_ROLLBACK, size - 2),
         (Rule.ANCHOR_BEYOND_LOG, size - 2),
     ]
+    without_policy = replay_log(tmp_path, options=OPTIONS, against=Against())
+    assert (Rule.CHECKPOINT_ROLLBACK, size - 2) in found(without_policy)
 
 
 def test_a_checkpoint_of_another_tree_is_found(tmp_path: Path) -> None:
