@@ -26,6 +26,7 @@ TIME_MAX: Final = (1 << 63) - 1
 _ALGORITHMS: Final = (ED25519, COSIGNATURE)
 _DASH: Final = "— "
 _NOT_IN_NAMES: Final = re.compile(r"[\s+\x00-\x1f]")
+_CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f]")
 _SIGNATURE_SIZE: Final = 64
 
 
@@ -226,7 +227,7 @@ class SignedNote:
 
 
 def _require_text(text: str) -> None:
-    if not text.endswith("\n") or any(c < " " and c != "\n" for c in text):
+    if not text.endswith("\n") or _CONTROL.search(text):
         raise NoteMalformed("note text: expected lines without control characters, each with its newline")
     size = _utf8_size(text, "note text")
     if size > NOTE_SIZE_MAX:

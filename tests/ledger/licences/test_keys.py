@@ -102,7 +102,7 @@ def test_sm2_signatures_verify_both_ways_between_two_libraries(message: bytes) -
     other = gmalg.SM2(ours.secret, sm2.USER_ID)  # it computes the public key on its own
     signature = ours.sign(message)
     assert other.verify(message, signature[:32], signature[32:])
-    ours.public.verify(message, b"".join(other.sign(message)))
+    ours.public.verify(message, b"".join(number.rjust(32, b"\0") for number in other.sign(message)))
 
 
 def test_sm2_signature_under_another_user_id_does_not_verify() -> None:
