@@ -35,6 +35,14 @@ class BodyTooLarge(ApiError):
         super().__init__(f"expected a body of at most {limit} bytes")
 
 
+class BodyTooSlow(ApiError):
+    """A body that does not arrive in time, or whose sender has gone."""
+
+    def __init__(self, within_s: float) -> None:
+        self.within_s = within_s
+        super().__init__(f"expected more of the body within {within_s:g} s")
+
+
 class MediaTypeUnsupported(ApiError):
     """A body of another type than the route takes."""
 
@@ -115,6 +123,7 @@ class Problem:
 # The most specific class of an exception that stands here gives the status. The type is the exception's own name.
 STATUS: Final[dict[type[Exception], int]] = {
     BodyTooLarge: 413,
+    BodyTooSlow: 408,
     MediaTypeUnsupported: 415,
     CredentialsMissing: 401,
     BodyInvalid: 422,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ledger.replay.beside import Beside
     from ledger.replay.findings import Difference
     from ledger.replay.licences import LogReplay
+    from ledger.replay.registry import RegistryFacts
 
 ANCHORS_FILE: Final = "anchors.json"
 SHOWN_MAX: Final = 200  # differences in the table; --differences has all
@@ -42,7 +43,10 @@ def replay(
     contract: Annotated[
         str | None, typer.Option(help="Address of LogAnchor; else the policy's, with --rpc.")
     ] = None,
-    from_block: Annotated[int, typer.Option(help="Block of LogAnchor's deployment.", min=0)] = 0,
+    issuers: Annotated[
+        str | None, typer.Option(help="Address of IssuerRegistry, to reconcile with the log; with --rpc.")
+    ] = None,
+    from_block: Annotated[int, typer.Option(help="Block of the contracts' deployment.", min=0)] = 0,
     save_anchors: Annotated[
         Path | None, typer.Option(help="Write what the chain says to this file, for an export.")
     ] = None,
@@ -70,12 +74,13 @@ def replay(
         facts = _facts(export, rpc, contract, from_block, city)
         if save_anchors is not None and facts is not None:
             save_anchors.write_bytes(facts.to_bytes())
+        registry = _registry(rpc, issuers, from_block)
         beside = _beside(book, database, signatures)
         with _bars(quiet=as_json) as progress, _sink(differences) as sink:
             found = replay_log(
                 folder,
                 options=ReplayOptions(rand=secrets.token_bytes(8), work=work, workers=workers),
-                against=Against(city=city, chain=facts, beside=beside),
+                against=Against(city=city, chain=facts, beside=beside, registry=registry),
                 sink=sink,
                 progress=progress,
             )
@@ -130,6 +135,19 @@ def _facts(
         return collect(chain, address, from_block=from_block)
 
 
+def _registry(rpc: str | None, issuers: str | None, from_block: int) -> RegistryFacts | None:
+    from ledger.chain import Chain
+    from ledger.encoding import address_from_hex
+    from ledger.replay.registry import collect_registry
+
+    if issuers is None:
+        return None
+    if rpc is None:
+        raise CliError("--issuers needs --rpc")
+    with Chain(rpc) as chain:
+        return collect_registry(chain, address_from_hex(issuers.lower()), from_block=from_block)
+
+
 def _beside(book: Path | None, database: str | None, signatures: str) -> Beside | None:
     from ledger.replay.beside import Beside, Signatures
 
@@ -175,6 +193,7 @@ def _show(found: LogReplay) -> None:
         "root": found.root.hex(),
         "status lists compared": found.status_lists,
         "anchors compared": found.anchors,
+        "registry events compared": found.registry_events,
         "signed events checked": found.signed.checked,
         "credentials erased": found.signed.erased,
     }

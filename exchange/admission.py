@@ -45,6 +45,9 @@ from ledger.types import Address, Roles, to_hex
 RETRY_S: Final = (
     5  # a city that is away is asked again after this long: requests meanwhile do not wait for it
 )
+WAIT_S: Final = (
+    5.0  # for another request's look at the city; then the last that is known counts, as when it is away
+)
 NO_BEARER: Final = "BearerMissing"
 OTHER_CITY: Final = "CityNotRecognised"
 OTHER_TYPE: Final = "TypeNotAccepted"
@@ -62,6 +65,7 @@ class AdmissionParts:
         store, participants: of the market.
         city: asked for newer facts; None where participants bring theirs.
         now_s: the wall clock.
+        wait_s: how long a request waits while another one asks the city.
     """
 
     terms: AdmissionTerms
@@ -71,6 +75,7 @@ class AdmissionParts:
     participants: Participants
     city: CityService | None
     now_s: Callable[[], float]
+    wait_s: float = WAIT_S
 
 
 class Admission:
@@ -186,16 +191,21 @@ class Admission:
         """Return a licence with the newest facts that can be had; as it is where there are none, or older ones."""
         if self._newest is None or licence.fault == Reason.REVOKED:
             return licence
-        with self._asking:
+        if not self._asking.acquire(timeout=self._with.wait_s):  # a city that drips must not stop the market
+            return licence
+        try:
             if now < self._retry_at:
                 return licence
-            try:
-                found = self._newest.standing_of(licence, now)
-            except LicenceUnconfirmed as err:
-                if isinstance(err.__cause__, CityAway):
-                    self._retry_at = now + RETRY_S
-                _log.warning("licence_not_confirmed", missing=err.missing, origin=licence.origin)
-                return licence
+            found = self._newest.standing_of(licence, now)
+        except LicenceUnconfirmed as err:
+            if isinstance(err.__cause__, CityAway):
+                self._retry_at = (
+                    int(self._with.now_s()) + RETRY_S
+                )  # from now on: it may have taken long to fail
+            _log.warning("licence_not_confirmed", missing=err.missing, origin=licence.origin)
+            return licence
+        finally:
+            self._asking.release()
         if found.as_of < licence.as_of:
             return licence
         return replace(licence, as_of=found.as_of, lapses_at=found.lapses_at, fault=found.fault)
@@ -233,7 +243,9 @@ def _admit(connection: Connection, account: Address, licence: AdmittedLicence, n
     if known is not None:
         if known.operator != licence.operator:
             raise LicenceTaken
-        if known.as_of > licence.as_of or known.fault == Reason.REVOKED:
+        # two tokens may be of one second: then what speaks against it was known last, or is known again soon
+        is_newer = (known.as_of, bool(known.fault)) > (licence.as_of, bool(licence.fault))
+        if is_newer or known.fault == Reason.REVOKED:
             licence = known
     statements.put_admission(connection, account, licence, now)
     return licence

@@ -5,6 +5,7 @@ The hot route is answered here, before the router and its layers, which would co
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -12,10 +13,11 @@ from typing import Final, Protocol
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import INTERNAL, BodyTooLarge, headers_of, problem_of
+from api.errors import INTERNAL, BodyTooLarge, BodyTooSlow, headers_of, problem_of
 from ledger.encoding import require_shallow
 
 JSON_BYTES_MAX: Final = 8 << 20  # a bundle has at most 4 MiB, and grows in JSON
+BODY_S: Final = 30.0  # for a whole body, however slowly it drips
 STREAMS: Final = frozenset(
     {"/licence-events"}
 )  # unbounded in all; each of their lines has a limit of its own
@@ -86,22 +88,27 @@ async def _answer(scope: Scope, send: Send, err: Exception, *, is_begun: bool) -
     await send({"type": "http.response.body", "body": body})
 
 
-async def read_body(receive: Receive, limit: int) -> bytes:
-    """Take a body in, up to a limit.
+async def read_body(receive: Receive, limit: int, *, within_s: float = BODY_S) -> bytes:
+    """Take a body in, up to a limit of bytes and of seconds.
 
     Raises:
         BodyTooLarge: it is longer; the rest is not read.
+        BodyTooSlow: it is not there in time, or its sender has gone before its end.
     """
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    while message.get("more_body", False):
-        message = await receive()
-        body += message.get("body", b"")
-        if len(body) > limit:
-            break
-    if len(body) > limit:
-        raise BodyTooLarge(limit)
-    return body
+    body = bytearray()
+    try:
+        async with asyncio.timeout(within_s):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise BodyTooSlow(within_s)
+                body += message.get("body", b"")
+                if len(body) > limit:
+                    raise BodyTooLarge(limit)
+                if not message.get("more_body", False):
+                    return bytes(body)
+    except TimeoutError as err:
+        raise BodyTooSlow(within_s) from err
 
 
 async def _received(receive: Receive) -> Receive:

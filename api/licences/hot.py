@@ -163,6 +163,10 @@ def _read(body: bytes) -> tuple[str, Expected | None]:
         return text, None
     if not isinstance(nonce, str) or not isinstance(audience, str):
         raise LineMalformed("nonce and audience together, both texts")
+    try:
+        audience.encode()
+    except UnicodeEncodeError as err:  # a lone surrogate: the record of the use could not name the verifier
+        raise LineMalformed("an audience with a form in UTF-8") from err
     return text, Expected(nonce, audience)
 
 

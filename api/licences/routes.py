@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import secrets
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from api.errors import LicenceRequestRejected, LineMalformed
 from api.licences.models import CredentialIn, ErasureIn, HistoryIn, PresentationIn, RequestIn
 from api.licences.service import TheService
 from ledger.licences.encoding import TIME_MAX
+from ledger.licences.leaf import NO_SLOT
 
 SLOTS_MAX: Final = 65_536  # of one reservation
+ListNumber = Annotated[int, Path(ge=0, lt=NO_SLOT)]
 _BEARER: Final = "bearer "
 _FRESH: Final = {"cache-control": "no-store"}
 everybody = APIRouter(tags=["everybody"])
@@ -34,7 +36,7 @@ def read_city(service: TheService) -> dict[str, Any]:
 def read_status_list(
     service: TheService,
     request: Request,
-    number: int,
+    number: ListNumber,
     at: int | None = Query(None, ge=0, le=TIME_MAX, description="Unix seconds: the list as it was then."),
 ) -> Response:
     """Return a status list's token (or, for `Accept: application/vc+jwt`, its W3C form), now or as of a past time."""
@@ -45,7 +47,7 @@ def read_status_list(
 
 
 @everybody.get("/status-lists/{number}/bitstring", response_class=Response)
-def read_bitstring(service: TheService, number: int) -> Response:
+def read_bitstring(service: TheService, number: ListNumber) -> Response:
     """Return a status list in the W3C form (BitstringStatusListCredential)."""
     return Response(service.bitstring(number), media_type="application/vc+jwt", headers=_FRESH)
 

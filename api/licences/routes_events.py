@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -9,9 +10,10 @@ from typing import Any, Final
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request, Response
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from api.errors import LineMalformed, MediaTypeUnsupported, problem_of
+from api.errors import BodyTooSlow, LineMalformed, MediaTypeUnsupported, problem_of
 from api.licences.service import LicenceService, TheService
 from ledger.encoding import parse_json
 from ledger.errors import LedgerError, MalformedValue
@@ -21,6 +23,7 @@ NDJSON: Final = "application/x-ndjson"
 LINE_MAX: Final = 1 << 18
 BATCH_LINES: Final = 1024
 BATCH_BYTES: Final = 1 << 22
+IDLE_S: Final = 60.0  # without a byte, before a stream is taken for given up
 router = APIRouter(tags=["departments"])
 
 
@@ -44,7 +47,11 @@ class LineStream(Response):
         headers = [(name, value) for name, value in self.raw_headers if name != b"content-length"]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         async for line in self._lines:
-            await send({"type": "http.response.body", "body": line, "more_body": True})
+            try:
+                async with asyncio.timeout(IDLE_S):
+                    await send({"type": "http.response.body", "body": line, "more_body": True})
+            except TimeoutError as err:
+                raise BodyTooSlow(IDLE_S) from err
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
@@ -66,11 +73,29 @@ async def _answers(service: LicenceService, request: Request) -> AsyncIterator[b
         yield b"".join(json.dumps(answer, ensure_ascii=False).encode() + b"\n" for answer in answers)
 
 
+async def chunks(request: Request, *, idle_s: float = IDLE_S) -> AsyncIterator[bytes]:
+    """Yield a body as it comes.
+
+    Raises:
+        BodyTooSlow: nothing more comes, or its sender has gone.
+    """
+    stream = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(idle_s):
+                chunk = await anext(stream)
+        except StopAsyncIteration:
+            return
+        except (TimeoutError, ClientDisconnect) as err:
+            raise BodyTooSlow(idle_s) from err
+        yield chunk
+
+
 async def _batches(request: Request) -> AsyncIterator[list[_Line]]:
     """Cut the body into lines, and group those that came together."""
     rest, number = b"", 0
     skipping = False  # inside a line that is over the limit already
-    async for chunk in request.stream():
+    async for chunk in chunks(request):
         pieces = (rest + chunk).split(b"\n")
         rest = pieces.pop()
         batch: list[_Line] = []

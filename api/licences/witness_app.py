@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from api.errors import BodyTooLarge
+from api.errors import BodyTooLarge, BodyTooSlow
 from api.licences.guard import read_body
 from ledger.errors import ChainError, LedgerError
 from ledger.log.witness import WitnessAnswer
@@ -79,8 +79,11 @@ def create_witness_app(
     async def too_large(_request: Request, error: Exception) -> Response:
         return PlainTextResponse(f"{error}\n", 413)
 
+    async def too_slow(_request: Request, error: Exception) -> Response:
+        return PlainTextResponse(f"{error}\n", 408)
+
     return Starlette(
-        exception_handlers={BodyTooLarge: too_large},
+        exception_handlers={BodyTooLarge: too_large, BodyTooSlow: too_slow},
         routes=[
             Route("/add-checkpoint", add_checkpoint, methods=["POST"]),
             Route("/attest", attest, methods=["POST"]),

@@ -24,6 +24,7 @@ from cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from cli.licence.registrar import Registrar
+    from cli.licence.registry import RegistryDesk
     from ledger.licences.keys import Algorithm
 
 app = typer.Typer(
@@ -31,6 +32,19 @@ app = typer.Typer(
 )
 RegistrarOption = Annotated[Path, typer.Option("--registrar", help="The registrar's folder.")]
 PublicArgument = Annotated[Path, typer.Argument(help="The issuer's key: a JWK or a key file.")]
+RpcOption = Annotated[
+    str | None, typer.Option("--rpc", help="A node of the city's chain: the registry there is written too.")
+]
+ContractOption = Annotated[
+    str | None,
+    typer.Option("--contract", help="Address of IssuerRegistry; else trust.json in the registrar's folder."),
+]
+AccountOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--account", help="Folder of the registrar's account; else account in the registrar's folder."
+    ),
+]
 KEY = "registrar"
 
 
@@ -67,6 +81,19 @@ def show(
         print_table("key", ["member", "value"], [("kid", public.kid), *public.jwk().items()])
 
 
+@app.command("account")
+def make_account(registrar: RegistrarOption) -> None:
+    """Make the registrar's account on the chain, its passphrase beside it; prints the address for `licence deploy --registrar`."""
+    from cli import accounts
+    from cli.home import Home
+    from cli.licence.registry import ACCOUNT
+
+    home = Home(registrar.absolute())
+    home.passphrases.mkdir(parents=True, exist_ok=True, mode=0o700)
+    accounts.open_or_create(home, ACCOUNT)
+    typer.echo(accounts.address(home, ACCOUNT))
+
+
 @app.command()
 def admit(
     public: PublicArgument,
@@ -75,12 +102,20 @@ def admit(
     issuer: IssuerOption,
     kinds: Annotated[list[str], typer.Option("--type", help="A licence type; repeat it for each.")],
     passphrase_file: PassphraseOption = None,
+    rpc: RpcOption = None,
+    contract: ContractOption = None,
+    account: AccountOption = None,
 ) -> None:
     """Let a key sign an issuer's licences of some types."""
+    from cli.licence.registry import open_desk
+
     types = [find_kind(kind).code for kind in kinds]
-    with _registrar(registrar, city, passphrase_file) as found:
-        receipt = found.add_key(issuer, read_public(public), types)
-    typer.echo(f"key admitted at log index {receipt.index}")
+    with (
+        open_desk(registrar, rpc=rpc, contract=contract, account=account) as desk,
+        _registrar(registrar, city, passphrase_file, desk) as found,
+    ):
+        index = found.add_key(issuer, read_public(public), types)
+    typer.echo(f"key admitted at log index {index}")
 
 
 @app.command()
@@ -90,11 +125,19 @@ def retire(
     city: CityOption,
     issuer: IssuerOption,
     passphrase_file: PassphraseOption = None,
+    rpc: RpcOption = None,
+    contract: ContractOption = None,
+    account: AccountOption = None,
 ) -> None:
     """End a key's use; what it signed before counts on."""
-    with _registrar(registrar, city, passphrase_file) as found:
-        receipt = found.retire_key(issuer, read_public(public).key_id)
-    typer.echo(f"key retired at log index {receipt.index}")
+    from cli.licence.registry import open_desk
+
+    with (
+        open_desk(registrar, rpc=rpc, contract=contract, account=account) as desk,
+        _registrar(registrar, city, passphrase_file, desk) as found,
+    ):
+        index = found.retire_key(issuer, read_public(public).key_id)
+    typer.echo(f"key retired at log index {index}")
 
 
 @app.command()
@@ -104,11 +147,19 @@ def compromise(
     city: CityOption,
     issuer: IssuerOption,
     passphrase_file: PassphraseOption = None,
+    rpc: RpcOption = None,
+    contract: ContractOption = None,
+    account: AccountOption = None,
 ) -> None:
     """Say that a key is in other hands; what is logged from now on does not count."""
-    with _registrar(registrar, city, passphrase_file) as found:
-        receipt = found.compromise_key(issuer, read_public(public).key_id)
-    typer.echo(f"key declared compromised at log index {receipt.index}")
+    from cli.licence.registry import open_desk
+
+    with (
+        open_desk(registrar, rpc=rpc, contract=contract, account=account) as desk,
+        _registrar(registrar, city, passphrase_file, desk) as found,
+    ):
+        index = found.compromise_key(issuer, read_public(public).key_id)
+    typer.echo(f"key declared compromised at log index {index}")
 
 
 @app.command()
@@ -162,15 +213,23 @@ def recognise(
     city: CityOption,
     kinds: Annotated[list[str], typer.Option("--type", help="A licence type; repeat it for each.")],
     passphrase_file: PassphraseOption = None,
+    rpc: RpcOption = None,
+    contract: ContractOption = None,
+    account: AccountOption = None,
 ) -> None:
     """Recognise another city's licences of some types, at the newest head that its quorum cosigned."""
     from cli.licence.client import CityClient
+    from cli.licence.registry import open_desk
     from ledger.licences.policy import TrustPolicy
 
     with named():
         trusted = TrustPolicy.parse(policy.read_bytes())
     types = [find_kind(kind).code for kind in kinds]
-    with _registrar(registrar, city, passphrase_file) as found, CityClient(other) as theirs:
+    with (
+        open_desk(registrar, rpc=rpc, contract=contract, account=account) as desk,
+        _registrar(registrar, city, passphrase_file, desk) as found,
+        CityClient(other) as theirs,
+    ):
         named_city = trusted.city(theirs.origin)
         if named_city is None:
             raise CliError(f"{policy} does not name the city {theirs.origin!r}")
@@ -179,13 +238,15 @@ def recognise(
 
 
 @contextmanager
-def _registrar(folder: Path, city: str, passphrase_file: Path | None) -> Iterator[Registrar]:
+def _registrar(
+    folder: Path, city: str, passphrase_file: Path | None, desk: RegistryDesk | None = None
+) -> Iterator[Registrar]:
     from cli.licence.client import CityClient
     from cli.licence.registrar import Registrar
 
     key = keyring.open_key(keyring.key_path(folder, KEY), passphrase_file)
     with CityClient(city) as client:
-        yield Registrar(folder, key, client)
+        yield Registrar(folder, key, client, registry=desk)
 
 
 def _algorithm(text: str) -> Algorithm:

@@ -18,6 +18,7 @@ from cli.licence.client import CityClient, Receipt
 from ledger.errors import LedgerError
 
 if TYPE_CHECKING:
+    from cli.licence.registry import RegistryDesk
     from ledger.licences.events import Kind
     from ledger.licences.issuers import KeySpan
     from ledger.licences.keys import PublicKey, SigningKey
@@ -31,46 +32,66 @@ class Registrar:
     """The registrar of one city.
 
     Args:
-        folder: of its record, `issuers.json`.
+        folder: of its record, `issuers.json` and `cities.json`.
         key: the registrar's.
         client: of the city's service.
+        registry: of the city's issuers on the chain, None where the log is on none.
         now_s: clock, Unix seconds.
 
     Raises:
-        CliError: from each method, when the service refuses.
+        CliError: from each method, when the service refuses, or the registry.
     """
 
     def __init__(
-        self, folder: Path, key: SigningKey, client: CityClient, *, now_s: Callable[[], float] = time.time
+        self,
+        folder: Path,
+        key: SigningKey,
+        client: CityClient,
+        *,
+        registry: RegistryDesk | None = None,
+        now_s: Callable[[], float] = time.time,
     ) -> None:
-        self._record, self.key, self.client, self._now_s = folder / "issuers.json", key, client, now_s
+        self._record, self._cities = folder / "issuers.json", folder / "cities.json"
+        self.key, self.client, self._registry, self._now_s = key, client, registry, now_s
         self.origin = client.origin
 
-    def add_key(self, issuer: str, public: PublicKey, types: Sequence[str]) -> Receipt:
-        """Let a key sign an issuer's licences of some types, and publish the issuer's history.
+    def add_key(self, issuer: str, public: PublicKey, types: Sequence[str]) -> int:
+        """Let a key sign an issuer's licences of some types, publish the issuer's history, and write both to the registry.
+
+        What is on record is not logged again: a repeat does what a failure left undone.
 
         Args:
             issuer: unified social credit code.
             public: the key.
             types: licence types.
+
+        Returns:
+            The event's log index.
         """
         from ledger.licences.events import Kind
         from ledger.licences.issuers import KeySpan
 
-        sorted_types = tuple(sorted(set(types)))
-        receipt = self._log(Kind.KEY_ADD, issuer, public=public, types=sorted_types)
-        self._keep(issuer, [*self.spans(issuer), KeySpan(public, sorted_types, receipt.index)])
-        self.publish_history(issuer)
-        return receipt
+        sorted_types, spans = tuple(sorted(set(types))), self.spans(issuer)
+        known = next((span for span in spans if span.public.key_id == public.key_id), None)
+        if known is None:
+            receipt = self._log(Kind.KEY_ADD, issuer, public=public, types=sorted_types)
+            known = KeySpan(public, sorted_types, receipt.index)
+            self._keep(issuer, [*spans, known])
+        elif known != KeySpan(public, sorted_types, known.added):
+            raise CliError(
+                f"this key was admitted at log index {known.added}, for other types, or has ended since"
+            )
+        self._settle(issuer)
+        return known.added
 
-    def retire_key(self, issuer: str, key_id: bytes) -> Receipt:
-        """End a key's use: what it signed so far keeps counting."""
+    def retire_key(self, issuer: str, key_id: bytes) -> int:
+        """End a key's use: what it signed so far keeps counting. Returns the event's log index."""
         from ledger.licences.events import Kind
 
         return self._end(Kind.KEY_RETIRE, issuer, key_id)
 
-    def compromise_key(self, issuer: str, key_id: bytes) -> Receipt:
-        """Say that a key is in other hands: what is logged from here on does not count."""
+    def compromise_key(self, issuer: str, key_id: bytes) -> int:
+        """Say that a key is in other hands: what is logged from here on does not count. Returns the event's log index."""
         from ledger.licences.events import Kind
 
         return self._end(Kind.KEY_COMPROMISE, issuer, key_id)
@@ -132,7 +153,7 @@ class Registrar:
         return size
 
     def recognise(self, other: City, checkpoint: str, types: Sequence[str]) -> Receipt:
-        """Recognise another city's log for some licence types.
+        """Recognise another city's log for some licence types, in the log and in the registry; again to renew it.
 
         Args:
             other: the city as it published itself, got by a way that the registrar trusts.
@@ -144,7 +165,8 @@ class Registrar:
 
         now = int(self._now_s())
         try:
-            city = replace(other, types=tuple(sorted(set(types))))
+            chosen = tuple(sorted(set(types)))
+            city = replace(other, types=chosen)
             seen = verify_checkpoint(checkpoint, origin=city.origin, log_key=city.log_key, quorum=city.quorum)
             event = Recognition(
                 event_id=secrets.token_bytes(16),
@@ -157,26 +179,37 @@ class Registrar:
             )
         except LedgerError as err:
             raise CliError(f"recognition: {err}") from err
-        return self.client.submit(make_event(event, self.key))
+        receipt = self.client.submit(make_event(event, self.key))
+        known = read_json(self._cities) if self._cities.exists() else {}
+        former = known.get(city.origin, [])
+        # types that are no longer recognised stay on record until the registry has them withdrawn
+        write_json(self._cities, {**known, city.origin: sorted({*former, *chosen})})
+        if self._registry is not None:
+            self._registry.settle_city(self.origin, city.origin, chosen, former)
+            write_json(self._cities, {**known, city.origin: list(chosen)})
+        return receipt
 
-    def _end(self, kind: Kind, issuer: str, key_id: bytes) -> Receipt:
+    def _end(self, kind: Kind, issuer: str, key_id: bytes) -> int:
         from ledger.licences.events import Kind
 
         spans = self.spans(issuer)
-        if not any(span.public.key_id == key_id for span in spans):
+        known = next((span for span in spans if span.public.key_id == key_id), None)
+        if known is None:
             raise CliError(f"{issuer} has no such key on record")
-        receipt = self._log(kind, issuer, key=key_id)
+        is_retired = kind is Kind.KEY_RETIRE
+        index = known.retired if is_retired else known.compromised
+        if index is None:
+            index = self._log(kind, issuer, key=key_id).index
+            ended = replace(known, retired=index) if is_retired else replace(known, compromised=index)
+            self._keep(issuer, [ended if span is known else span for span in spans])
+        self._settle(issuer)
+        return index
 
-        def ended(span: KeySpan) -> KeySpan:
-            if span.public.key_id != key_id:
-                return span
-            if kind is Kind.KEY_RETIRE:
-                return replace(span, retired=receipt.index)
-            return replace(span, compromised=receipt.index)
-
-        self._keep(issuer, [ended(span) for span in spans])
+    def _settle(self, issuer: str) -> None:
+        """Publish an issuer's history, and bring the registry to what the record says."""
         self.publish_history(issuer)
-        return receipt
+        if self._registry is not None:
+            self._registry.settle(self.origin, issuer, self.spans(issuer))
 
     def _keep(self, issuer: str, spans: Sequence[KeySpan]) -> None:
         known = read_json(self._record) if self._record.exists() else {}

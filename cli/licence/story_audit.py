@@ -17,6 +17,7 @@ from cli.licence import keyring
 from cli.licence.cast import Cast, wait_for
 from cli.licence.steps import require, require_equal
 from cli.licence.world import RESIDENCE
+from ledger.types import to_hex
 
 ROWS: Final = 3_000
 
@@ -27,7 +28,10 @@ def live(cast: Cast) -> None:
     cast.steps.heading("backfill and audit")
     run(f"{ROWS:,} residence permits are brought in from a Parquet file", lambda: backfill(cast))
     for short, city in cast.world.cities.items():
-        run(f"replay of {city.name}'s log from files and chain: nothing differs", _replayed(cast, short))
+        run(
+            f"replay of {city.name}'s log from files, chain and registry: nothing differs",
+            _replayed(cast, short),
+        )
     run("one byte of a copy changed: replay finds it", lambda: tampered(cast))
 
 
@@ -112,7 +116,8 @@ def _source(cast: Cast) -> tuple[Path, Path]:
 def _replay(cast: Cast, short: str, log: Path, *words: str) -> tuple[int, dict[str, Any]]:
     policy = cast.world.home.path / "auditor.json"
     write_json(policy, cast.world.policy("dg", "hz"))
-    given = ["--policy", str(policy), "--rpc", cast.world.rpc_url, "--signatures", "all", "--json"]
+    chain = ["--rpc", cast.world.rpc_url, "--issuers", to_hex(cast.world.cities[short].trust.issuers)]
+    given = ["--policy", str(policy), *chain, "--signatures", "all", "--json"]
     return _command(cast, "replay", str(log), *given, *words)
 
 
@@ -121,13 +126,18 @@ def _replayed(cast: Cast, short: str) -> Any:
         book = city_folder.book_folder(cast.world.cities[short].folder)
         code, found = _replay(cast, short, book / "log", "--book", str(book))
         require_equal(code, 0, f"exit code ({json.dumps(found, ensure_ascii=False)[:600]})")
+        require_equal(found["unchecked"], [], "what could not be checked")
         return _summary(found)
 
     return step
 
 
 def _summary(found: dict[str, Any]) -> str:
-    named = [f"{name} {found[name]}" for name in ("size", "anchors", "status_lists") if name in found]
+    named = [
+        f"{name} {found[name]}"
+        for name in ("size", "anchors", "registry_events", "status_lists")
+        if name in found
+    ]
     return ", ".join(named) or "exit code 0"
 
 

@@ -43,6 +43,7 @@ def live(cast: Cast) -> None:
     run("... and by the contract", lambda: fork_at_contract(cast))
     run("the operator cannot revoke without the issuer", lambda: operator_revokes(cast))
     run("the operator cannot admit an issuer", lambda: operator_admits(cast))
+    run("a stranger cannot register a key that it saw pending, for anybody", lambda: stranger_registers(cast))
 
 
 # --- offline ---------------------------------------------------------------------------------------------
@@ -310,6 +311,32 @@ def operator_admits(cast: Cast) -> str:
         types=(cast.world.kinds[BUSINESS].code,),
     )
     return _refused(cast, make_event(event, operator))
+
+
+def stranger_registers(cast: Cast) -> str:
+    """Send the registry another issuer's registration first, from a funded account that is not the registrar's."""
+    from cli import accounts
+    from ledger.abi import decode_revert
+    from ledger.anchors.contract import IssuerRegistryContract
+    from ledger.anchors.names import issuer_id
+    from ledger.anchors.types import KeyStatus
+    from ledger.chain import Chain
+    from ledger.errors import CallReverted
+
+    city, department = cast.world.cities["dg"], cast.department("dg-market")
+    stranger = accounts.open_existing(Home(cast.world.city_folder("hz")), "operator").signer.address
+    issuer, key_id, errors = issuer_id(department.uscc), secrets.token_bytes(32), []
+    with Chain(cast.world.rpc_url) as chain:
+        registry = IssuerRegistryContract(chain, city.trust.issuers)
+        for call in (registry.register_key(issuer, key_id), registry.register_key_for(issuer, key_id)):
+            try:
+                chain.call(call.to, call.data, sender=stranger)
+            except CallReverted as err:
+                errors.append(decode_revert(err.data).name)
+        admitted = registry.key(issuer, department.key.public.key_id)
+    require_equal(errors, ["IssuerRegistryNotIssuer", "AccessManagedUnauthorized"], "errors")
+    require_equal(admitted.status, KeyStatus.ACTIVE, "the department's own key")
+    return ", ".join(errors)
 
 
 def _refused(cast: Cast, event: str) -> str:

@@ -5,7 +5,6 @@ Everything is a process of its own with keys of its own; what a party signs in t
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -18,14 +17,16 @@ import httpx
 
 from cli import accounts, chain_process, processes, witness
 from cli.errors import CliError
-from cli.home import Home, repository_root
+from cli.home import Home, repository_root, write_json
 from cli.licence import city as city_folder
 from cli.licence import keyring
 from cli.licence.client import CityClient, Speaker
 from cli.licence.department import Department, Order
 from cli.licence.registrar import Registrar
+from cli.licence.registry import ACCOUNT, TRUST_FILE, RegistryDesk
 from cli.licence.wallet import Wallet
 from ledger.anchors.deploy import deploy_trust
+from ledger.anchors.names import city_id
 from ledger.chain import Chain
 from ledger.licences.events import service_urn
 from ledger.licences.schema import LicenceType, demonstration_types
@@ -112,6 +113,7 @@ class World:
         self.cities: dict[str, DemoCity] = {}
         self.departments: dict[str, Department] = {}
         self.registrars: dict[str, Registrar] = {}
+        self._desks: dict[str, RegistryDesk] = {}
         self.kinds = _kinds_by_name()
         self.rpc_url = ""
 
@@ -125,7 +127,10 @@ class World:
 
     def deploy(self) -> dict[str, TrustDeployment]:
         """Deploy a LogAnchor and an IssuerRegistry for each city."""
-        owners = {"deployer": self.home, **{short: Home(self.city_folder(short)) for short in CITIES}}
+        owners = {"deployer": (self.home, "operator")}
+        for short in CITIES:
+            owners[short] = (Home(self.city_folder(short)), "operator")
+            owners[f"registrar {short}"] = (Home(self.registrar_folder(short)), ACCOUNT)
         with ThreadPoolExecutor(len(owners)) as pool:
             keys = dict(zip(owners, pool.map(_account, owners.values()), strict=True))
         chain_process.fund(self.rpc_url, [each.signer.address for each in keys.values()])
@@ -137,8 +142,13 @@ class World:
                     chain,
                     keys["deployer"].signer,
                     operator=operator,
-                    registrar=keys["deployer"].signer.address,
-                    origin_hash=hashlib.sha256(origin.encode()).digest(),
+                    registrar=keys[f"registrar {short}"].signer.address,
+                    origin_hash=city_id(origin),
+                )
+                for folder in (self.city_folder(short), self.registrar_folder(short)):
+                    write_json(folder / TRUST_FILE, found[short].to_json())
+                self._desks[short] = RegistryDesk(
+                    Chain(self.rpc_url), found[short].issuers, keys[f"registrar {short}"].signer
                 )
         return found
 
@@ -228,11 +238,13 @@ class World:
         processes.wait_ready(self.home, process, lambda: _answers(url))
 
     def admit(self) -> None:
-        """Have the registrars admit every department's key."""
+        """Have the registrars admit every department's key, in the log and in the registry."""
         for short, city in self.cities.items():
             folder = self.registrar_folder(short)
             key = keyring.open_key(keyring.key_path(folder, "registrar"))
-            self.registrars[short] = Registrar(folder, key, city.client, now_s=self.now_s)
+            self.registrars[short] = Registrar(
+                folder, key, city.client, registry=self._desks[short], now_s=self.now_s
+            )
         for office in OFFICES:
             path = keyring.key_path(self.home.path / "departments" / office.folder, "signing")
             key = keyring.open_or_make_key(path)
@@ -277,10 +289,11 @@ class World:
         return Order(self.kinds[kind], example_values(kind), holder.public, **changes)
 
 
-def _account(owner: Home) -> Keys:
-    """Return the account on the chain of an owner's folder, made now if there is none."""
-    owner.passphrases.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return accounts.open_or_create(owner, "operator")
+def _account(owner: tuple[Home, str]) -> Keys:
+    """Return an account on the chain by its owner's folder and its name there, made now if there is none."""
+    home, who = owner
+    home.passphrases.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return accounts.open_or_create(home, who)
 
 
 def example_values(kind: str) -> dict[str, Any]:

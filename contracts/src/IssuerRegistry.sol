@@ -5,9 +5,8 @@ import { AccessManaged } from "@openzeppelin/contracts/access/manager/AccessMana
 import { IIssuerRegistry } from "./interfaces/IIssuerRegistry.sol";
 
 /// @title IssuerRegistry
-/// @dev The `restricted` functions are the registrar's, by the AccessManager. A key id belongs to the first bound issuer that
-/// registers it. One bound issuer could take an id from another's pending transaction: that names the culprit for ever, gives it no
-/// key to sign with, and costs the other a fresh key pair.
+/// @dev The `restricted` functions are the registrar's, by the AccessManager. A key is known by its issuer and its id together: an
+/// issuer that claims the id it saw in another's pending transaction says something about itself, and nothing about the other.
 contract IssuerRegistry is IIssuerRegistry, AccessManaged {
     uint8 private constant ACTIVE = 1;
     uint8 private constant RETIRED = 2;
@@ -17,7 +16,7 @@ contract IssuerRegistry is IIssuerRegistry, AccessManaged {
         _recognised;
     mapping(bytes32 issuer => address) private _accounts;
     mapping(address account => bytes32) private _issuers;
-    mapping(bytes32 keyId => Key) private _keys;
+    mapping(bytes32 issuer => mapping(bytes32 keyId => Key)) private _keys;
 
     constructor(address manager) AccessManaged(manager) { }
 
@@ -54,20 +53,24 @@ contract IssuerRegistry is IIssuerRegistry, AccessManaged {
     /// @inheritdoc IIssuerRegistry
     function registerKey(bytes32 issuer, bytes32 keyId) external {
         _requireIssuer(issuer);
-        if (keyId == 0) revert IssuerRegistryIdZero();
-        if (_keys[keyId].issuer != 0) revert IssuerRegistryKeyTaken(keyId, _keys[keyId].issuer);
-        _keys[keyId] = Key({ issuer: issuer, status: ACTIVE, since: uint64(block.timestamp), until: 0 });
-        emit KeyRegistered(issuer, keyId);
+        _register(issuer, keyId);
+    }
+
+    /// @inheritdoc IIssuerRegistry
+    function registerKeyFor(bytes32 issuer, bytes32 keyId) external restricted {
+        if (issuer == 0) revert IssuerRegistryIdZero();
+        _register(issuer, keyId);
     }
 
     /// @inheritdoc IIssuerRegistry
     function retireKey(bytes32 issuer, bytes32 keyId) external {
         _requireIssuer(issuer);
-        Key storage record = _keyOf(issuer, keyId);
-        if (record.status != ACTIVE) revert IssuerRegistryKeyStatus(keyId, record.status);
-        record.status = RETIRED;
-        record.until = uint64(block.timestamp);
-        emit KeyRetired(issuer, keyId);
+        _retire(issuer, keyId);
+    }
+
+    /// @inheritdoc IIssuerRegistry
+    function retireKeyFor(bytes32 issuer, bytes32 keyId) external restricted {
+        _retire(issuer, keyId);
     }
 
     /// @inheritdoc IIssuerRegistry
@@ -97,15 +100,32 @@ contract IssuerRegistry is IIssuerRegistry, AccessManaged {
     }
 
     /// @inheritdoc IIssuerRegistry
-    function key(bytes32 keyId) external view returns (Key memory) {
-        return _keys[keyId];
+    function key(bytes32 issuer, bytes32 keyId) external view returns (Key memory) {
+        return _keys[issuer][keyId];
+    }
+
+    function _register(bytes32 issuer, bytes32 keyId) private {
+        if (keyId == 0) revert IssuerRegistryIdZero();
+        Key storage record = _keys[issuer][keyId];
+        if (record.status != 0) revert IssuerRegistryKeyTaken(keyId, issuer);
+        record.status = ACTIVE;
+        record.since = uint64(block.timestamp);
+        emit KeyRegistered(issuer, keyId);
+    }
+
+    function _retire(bytes32 issuer, bytes32 keyId) private {
+        Key storage record = _keys[issuer][keyId];
+        if (record.status != ACTIVE) revert IssuerRegistryKeyStatus(keyId, record.status);
+        record.status = RETIRED;
+        record.until = uint64(block.timestamp);
+        emit KeyRetired(issuer, keyId);
     }
 
     /// @dev A retired key's `until` stays: it is when it stopped signing.
     function _compromise(bytes32 issuer, bytes32 keyId) private {
-        Key storage record = _keyOf(issuer, keyId);
+        Key storage record = _keys[issuer][keyId];
         uint8 status = record.status;
-        if (status == COMPROMISED) revert IssuerRegistryKeyStatus(keyId, status);
+        if (status != ACTIVE && status != RETIRED) revert IssuerRegistryKeyStatus(keyId, status);
         record.status = COMPROMISED;
         if (status == ACTIVE) record.until = uint64(block.timestamp);
         emit KeyCompromised(issuer, keyId);
@@ -115,11 +135,5 @@ contract IssuerRegistry is IIssuerRegistry, AccessManaged {
         if (issuer == 0 || _issuers[msg.sender] != issuer) {
             revert IssuerRegistryNotIssuer(msg.sender, issuer);
         }
-    }
-
-    function _keyOf(bytes32 issuer, bytes32 keyId) private view returns (Key storage record) {
-        record = _keys[keyId];
-        if (record.issuer == 0) revert IssuerRegistryKeyStatus(keyId, 0);
-        if (record.issuer != issuer) revert IssuerRegistryKeyTaken(keyId, record.issuer);
     }
 }

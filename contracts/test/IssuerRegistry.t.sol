@@ -40,11 +40,13 @@ contract IssuerRegistryTest is Test {
         clock.warp(1000);
         AccessManager manager = new AccessManager(address(this));
         registry = new IssuerRegistry(address(manager));
-        bytes4[] memory selectors = new bytes4[](4);
+        bytes4[] memory selectors = new bytes4[](6);
         selectors[0] = IssuerRegistry.recognise.selector;
         selectors[1] = IssuerRegistry.withdraw.selector;
         selectors[2] = IssuerRegistry.bindIssuer.selector;
         selectors[3] = IssuerRegistry.revokeKey.selector;
+        selectors[4] = IssuerRegistry.registerKeyFor.selector;
+        selectors[5] = IssuerRegistry.retireKeyFor.selector;
         manager.setTargetFunctionRole(address(registry), selectors, REGISTRAR_ROLE);
         manager.grantRole(REGISTRAR_ROLE, registrar, 0);
         _bind(BUREAU, bureau);
@@ -62,8 +64,7 @@ contract IssuerRegistryTest is Test {
     }
 
     function _requireKey(uint8 status, uint64 since, uint64 until) private view {
-        IIssuerRegistry.Key memory key = registry.key(KEY);
-        assertEq(key.issuer, BUREAU, "issuer");
+        IIssuerRegistry.Key memory key = registry.key(BUREAU, KEY);
         assertEq(key.status, status, "status");
         assertEq(key.since, since, "since");
         assertEq(key.until, until, "until");
@@ -170,7 +171,7 @@ contract IssuerRegistryTest is Test {
         _bind(BUREAU, address(0));
     }
 
-    function test_only_the_registrar_recognises_withdraws_binds_and_revokes() public {
+    function test_only_the_registrar_recognises_withdraws_binds_and_acts_for_issuers() public {
         address[3] memory others = [bureau, stranger, address(this)];
         for (uint256 i = 0; i < 3; ++i) {
             _expectUnauthorized(others[i]);
@@ -185,6 +186,12 @@ contract IssuerRegistryTest is Test {
             _expectUnauthorized(others[i]);
             vm.prank(others[i]);
             registry.revokeKey(BUREAU, KEY);
+            _expectUnauthorized(others[i]);
+            vm.prank(others[i]);
+            registry.registerKeyFor(BUREAU, KEY);
+            _expectUnauthorized(others[i]);
+            vm.prank(others[i]);
+            registry.retireKeyFor(BUREAU, KEY);
         }
     }
 
@@ -230,7 +237,7 @@ contract IssuerRegistryTest is Test {
         emit KeyCompromised(BUREAU, KEY);
         vm.prank(registrar);
         registry.revokeKey(BUREAU, KEY);
-        assertEq(registry.key(KEY).status, COMPROMISED, "status");
+        assertEq(registry.key(BUREAU, KEY).status, COMPROMISED, "status");
     }
 
     function test_no_state_of_a_key_is_left_backwards() public {
@@ -252,18 +259,35 @@ contract IssuerRegistryTest is Test {
         _register(bureau, BUREAU, KEY);
     }
 
-    function test_key_belongs_to_one_issuer_for_ever() public {
+    function test_registrar_registers_and_retires_keys_of_an_issuer_without_an_account() public {
+        bytes32 issuer = keccak256("an office without an account");
+        vm.expectEmit(true, true, true, true, address(registry));
+        emit KeyRegistered(issuer, KEY);
+        vm.prank(registrar);
+        registry.registerKeyFor(issuer, KEY);
+        assertEq(registry.key(issuer, KEY).status, ACTIVE, "active");
+        _expect(IIssuerRegistry.IssuerRegistryKeyTaken.selector, KEY, issuer);
+        vm.prank(registrar);
+        registry.registerKeyFor(issuer, KEY);
+        vm.expectEmit(true, true, true, true, address(registry));
+        emit KeyRetired(issuer, KEY);
+        vm.prank(registrar);
+        registry.retireKeyFor(issuer, KEY);
+        assertEq(registry.key(issuer, KEY).status, RETIRED, "retired");
+        _expectStatus(KEY, RETIRED);
+        vm.prank(registrar);
+        registry.retireKeyFor(issuer, KEY);
+    }
+
+    function test_issuer_registers_a_key_once_whatever_became_of_it() public {
         _register(bureau, BUREAU, KEY);
         vm.prank(bureau);
         registry.compromiseKey(BUREAU, KEY);
         _expect(IIssuerRegistry.IssuerRegistryKeyTaken.selector, KEY, BUREAU);
-        _register(police, POLICE, KEY);
+        _register(bureau, BUREAU, KEY);
         _expect(IIssuerRegistry.IssuerRegistryKeyTaken.selector, KEY, BUREAU);
-        vm.prank(police);
-        registry.compromiseKey(POLICE, KEY);
-        _expect(IIssuerRegistry.IssuerRegistryKeyTaken.selector, KEY, BUREAU);
-        vm.prank(police);
-        registry.retireKey(POLICE, KEY);
+        vm.prank(registrar);
+        registry.registerKeyFor(BUREAU, KEY);
     }
 
     function test_unknown_and_zero_keys_are_refused() public {
@@ -275,6 +299,12 @@ contract IssuerRegistryTest is Test {
         _expectStatus(KEY, 0);
         vm.prank(registrar);
         registry.revokeKey(BUREAU, KEY);
+        vm.expectRevert(IIssuerRegistry.IssuerRegistryIdZero.selector);
+        vm.prank(registrar);
+        registry.registerKeyFor(BUREAU, 0);
+        vm.expectRevert(IIssuerRegistry.IssuerRegistryIdZero.selector);
+        vm.prank(registrar);
+        registry.registerKeyFor(0, KEY);
     }
 
     // ---------------------------------------------------------------- who comes first
@@ -290,7 +320,25 @@ contract IssuerRegistryTest is Test {
         vm.prank(thief == registrar ? stranger : thief);
         registry.bindIssuer(BUREAU, thief);
         _register(bureau, BUREAU, keyId);
-        assertEq(registry.key(keyId).issuer, BUREAU, "issuer");
+        assertEq(registry.key(BUREAU, keyId).status, ACTIVE, "status");
+    }
+
+    /// @dev Another issuer, lawfully bound, claims the id first and ends it at once: the true claim is as if that had not been.
+    function testFuzz_claim_of_the_same_id_by_another_issuer_neither_blocks_nor_ends_the_true_one(bytes32 keyId)
+        public
+    {
+        vm.assume(keyId != 0);
+        _register(police, POLICE, keyId);
+        vm.prank(police);
+        registry.compromiseKey(POLICE, keyId);
+        clock.warp(2000);
+        _register(bureau, BUREAU, keyId);
+        assertEq(registry.key(BUREAU, keyId).status, ACTIVE, "the true one");
+        assertEq(registry.key(BUREAU, keyId).since, 2000, "its time");
+        assertEq(registry.key(POLICE, keyId).status, COMPROMISED, "the other");
+        _expectNotIssuer(police, BUREAU);
+        vm.prank(police);
+        registry.compromiseKey(BUREAU, keyId);
     }
 
     function test_account_of_no_issuer_cannot_act_for_the_zero_issuer() public {

@@ -146,9 +146,17 @@ class IssuerRegistryContract(_Contract):
         """Register a key (the issuer's account)."""
         return self._call("registerKey", issuer, key_id)
 
+    def register_key_for(self, issuer: bytes, key_id: bytes) -> Call:
+        """Register a key (registrar)."""
+        return self._call("registerKeyFor", issuer, key_id)
+
     def retire_key(self, issuer: bytes, key_id: bytes) -> Call:
         """End an active key's use (the issuer's account)."""
         return self._call("retireKey", issuer, key_id)
+
+    def retire_key_for(self, issuer: bytes, key_id: bytes) -> Call:
+        """End an active key's use (registrar)."""
+        return self._call("retireKeyFor", issuer, key_id)
 
     def compromise_key(self, issuer: bytes, key_id: bytes) -> Call:
         """Say that a key is in other hands (the issuer's account)."""
@@ -172,10 +180,10 @@ class IssuerRegistryContract(_Contract):
         """Read the issuer that an account acts for, zero if none."""
         return Digest(self._read("issuerOf", account))
 
-    def key(self, key_id: bytes, *, block: int | None = None) -> t.IssuerKey:
-        """Read a key; its status is NONE when it was never registered."""
-        issuer, status, since_s, until_s = self._read("key", key_id, block=block)
-        return t.IssuerKey(Digest(issuer), t.KeyStatus(status), since_s, until_s)
+    def key(self, issuer: bytes, key_id: bytes, *, block: int | None = None) -> t.IssuerKey:
+        """Read an issuer's key; its status is NONE when the issuer never registered it."""
+        status, since_s, until_s = self._read("key", issuer, key_id, block=block)
+        return t.IssuerKey(t.KeyStatus(status), since_s, until_s)
 
     def events(self, from_block: int, to_block: int) -> list[Event]:
         """Read what happened to issuers and keys in some blocks, both ends included, in order.

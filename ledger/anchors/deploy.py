@@ -19,7 +19,7 @@ from ledger.transaction import contract_address
 from ledger.types import Address
 
 _CONTRACTS: Final = ("AccessManager", "LogAnchor", "IssuerRegistry")
-_REGISTRARS: Final = ("recognise", "withdraw", "bindIssuer", "revokeKey")
+_REGISTRARS: Final = ("recognise", "withdraw", "bindIssuer", "registerKeyFor", "retireKeyFor", "revokeKey")
 
 
 def deploy_trust(
@@ -37,7 +37,7 @@ def deploy_trust(
     Args:
         signer: pays, and is the access manager's administrator. Nobody else may use the key meanwhile.
         operator: anchors the log's heads.
-        registrar: recognises issuers and binds their accounts.
+        registrar: recognises issuers, registers and ends their keys, and binds their accounts.
         origin_hash: SHA-256 of the log's origin, 32 bytes.
         progress: told after each transaction.
 

@@ -105,7 +105,6 @@ class KeyStatus(IntEnum):
 class IssuerKey:
     """A key as the registry keeps it: since when it is active, and when that ended (0 while it has not)."""
 
-    issuer: Digest
     status: KeyStatus
     since_s: int
     until_s: int

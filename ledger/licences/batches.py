@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -43,6 +44,7 @@ class AccessBatches:
     def __init__(self, book: LicenceBook, service: SigningKey, *, rand: Callable[[int], bytes]) -> None:
         self._book, self._service, self._rand = book, service, rand
         self._files = AccessFiles(book.folder.access)
+        self._sealing = threading.RLock()  # a duty seals, and so does each holder that has its uses listed
 
     def seal(self, now_s: int) -> list[int]:
         """Log all records that are in no batch yet; return the log indexes of the new batches.
@@ -51,13 +53,14 @@ class AccessBatches:
             LogError, DatabaseError: call again; no record comes into two batches.
             BookDamaged: a file of records is altered.
         """
-        self.prepare(now_s)
-        indexes = []
-        for row in self._book.store.open_batches():
-            receipt = self._book.submit(row.event, now_s=now_s)
-            self._book.store.set_batch_logged(row.seq, receipt.index)
-            indexes.append(receipt.index)
-        return indexes
+        with self._sealing:
+            self.prepare(now_s)
+            indexes = []
+            for row in self._book.store.open_batches():
+                receipt = self._book.submit(row.event, now_s=now_s)
+                self._book.store.set_batch_logged(row.seq, receipt.index)
+                indexes.append(receipt.index)
+            return indexes
 
     def prepare(self, now_s: int) -> None:
         """Sign and store the batches of what is in none yet; `seal` logs them, after a crash too.
@@ -66,20 +69,24 @@ class AccessBatches:
             DatabaseError.
             BookDamaged: a file of records is altered.
         """
-        for name in self._files.writers():
-            first, durable = self._book.store.batched_count(name), self._files.durable_count(name)
-            while first < durable:
-                count = min(BATCH_MAX, durable - first)
-                hashes = [leaf_hash(record) for record in self._files.records(name, first, count)]
-                event = AccessBatch(
-                    event_id=self._rand(16),
-                    issued_at=now_s,
-                    origin=self._book.parties.origin,
-                    root=root_of(hashes),
-                    count=count,
-                )
-                self._book.store.add_batch(name, first, count, make_event(event, self._service))
-                first += count
+        with self._sealing:
+            for name in self._files.writers():
+                self._prepare(name, now_s)
+
+    def _prepare(self, name: str, now_s: int) -> None:
+        first, durable = self._book.store.batched_count(name), self._files.durable_count(name)
+        while first < durable:
+            count = min(BATCH_MAX, durable - first)
+            hashes = [leaf_hash(record) for record in self._files.records(name, first, count)]
+            event = AccessBatch(
+                event_id=self._rand(16),
+                issued_at=now_s,
+                origin=self._book.parties.origin,
+                root=root_of(hashes),
+                count=count,
+            )
+            self._book.store.add_batch(name, first, count, make_event(event, self._service))
+            first += count
 
     def uses_of(self, leaf_index: int, leaf_hash_of_issue: Digest) -> list[ProvedUse]:
         """List the uses of one licence, with their salts and the proofs of their batches."""

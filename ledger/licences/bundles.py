@@ -18,7 +18,6 @@ from ledger.licences.attest import VerifiedAnchor
 from ledger.licences.bundle import Bundle, Inclusion, RecognitionPart, StatusPart
 from ledger.licences.encoding import parse_canonical
 from ledger.licences.errors import BookDamaged, FactsMissing
-from ledger.licences.events import leaf_of_claims
 from ledger.licences.facts import (
     CheckpointFact,
     Facts,
@@ -42,7 +41,7 @@ from ledger.log.checkpoint import Checkpoint
 from ledger.log.errors import EntryMissing
 from ledger.log.layout import Layout
 from ledger.log.notes import SignedNote
-from ledger.log.tiles import TILE_WIDTH, DirectoryTiles, inclusion_proof, tile_width
+from ledger.log.tiles import TILE_WIDTH, DirectoryTiles, inclusion_proof
 
 LOOK_EVERY_S: Final = 0.25
 _ANCHOR_MAX: Final = 1 << 20
@@ -74,7 +73,7 @@ class _View:
         self.anchor_fact: VerifiedAnchor | Part = None
         if anchor is not None and city is not None:
             self.anchor_fact = open_anchor(anchor, city)
-        self.statuses: dict[int, _OpenStatus | None] = {}
+        self.statuses: dict[int, _OpenStatus] = {}
 
 
 class BundleMaker:
@@ -163,12 +162,14 @@ class BundleMaker:
         )
 
     def leaf_index(self, presented: Presented) -> int | None:
-        """Return the log index of a credential's leaf, None if it is not in this log.
+        """Return the log index of the licence that has a credential's status slot, None where the slot is free.
+
+        Another credential in that slot can never be logged, so this index contradicts it, online and offline alike.
 
         Raises:
-            LogError: a file is missing or damaged.
+            BookDamaged: a file is damaged.
         """
-        return self._locate(presented)[0]
+        return self._slots.get(presented.claims.list, presented.claims.index).leaf
 
     def recognition_of(self, origin: str) -> RecognitionPart | None:
         """Return why this city vouches for another log, for bundles of that log; None if it does not.
@@ -196,22 +197,13 @@ class BundleMaker:
 
     def _view_for(self, presented: Presented, *, anchored: bool) -> tuple[_View, int | None]:
         view = self._look()
-        index, leaf_hash = self._locate(presented)
+        index = self.leaf_index(presented)
         older = self._anchored
         if anchored and older is not None and index is not None and index < older.checkpoint.size:
             view = older
-        if (
-            index is None
-            or index >= view.checkpoint.size
-            or self._leaf_hash(index, view.checkpoint.size) != leaf_hash
-        ):
+        if index is not None and index >= view.checkpoint.size:
             index = None
         return view, index
-
-    def _locate(self, presented: Presented) -> tuple[int | None, bytes]:
-        claims = presented.claims
-        leaf_hash = leaf_of_claims(presented.jwt, claims).hash
-        return self._slots.get(claims.list, claims.index).leaf, leaf_hash
 
     def _look(self) -> _View:
         """Return the newest cosigned checkpoint's view, having looked at its file lately."""
@@ -248,17 +240,13 @@ class BundleMaker:
             return None
         return Inclusion(index, tuple(inclusion_proof(self._tiles, index, view.checkpoint.size)))
 
-    def _leaf_hash(self, index: int, size: int) -> bytes:
-        n, offset = divmod(index, TILE_WIDTH)
-        tile = self._tiles.tile(0, n, tile_width(0, n, size))
-        return tile.node(0, offset)
-
     def _status(self, view: _View, number: int) -> _OpenStatus | None:
         if number in view.statuses:
             return view.statuses[number]
         row = view.rows.get(number)
-        found = None if row is None else self._open_status(view, row)
-        view.statuses[number] = found
+        if row is None:  # not kept: anybody may ask for any number, and a view would grow with each
+            return None
+        found = view.statuses[number] = self._open_status(view, row)
         return found
 
     def _open_status(self, view: _View, row: StatusRow) -> _OpenStatus:

@@ -27,10 +27,10 @@ from ledger.licences.packing import NOTHING_OPENED, Opened
 from ledger.licences.policy import City, TrustPolicy
 from ledger.licences.reasons import Reason
 from ledger.licences.sdjwt import Presented
-from ledger.licences.status import StatusClaims, StatusToken, parse_status_token
+from ledger.licences.status import TOKEN_MAX, StatusClaims, StatusToken, parse_status_token
 from ledger.log.checkpoint import Checkpoint, count_cosignatures, verify_log_checkpoint
 from ledger.log.errors import CosignatureReplayed, LogError, NoteUnverified, ProofInvalid, WrongOrigin
-from ledger.log.notes import SignedNote
+from ledger.log.notes import NOTE_SIZE_MAX, SignedNote
 from ledger.log.tree import verify_inclusion
 
 
@@ -132,9 +132,14 @@ def open_bundle(bundle: Bundle, presented: Presented, policy: TrustPolicy) -> Fa
     )
 
 
-@lru_cache(maxsize=64)  # bundles of one day have one checkpoint; what is kept was verified with these keys
 def open_checkpoint(text: str, city: City) -> CheckpointFact | Refused:
     """Verify a checkpoint's log signature and every cosignature of a known witness."""
+    # what is too long is refused here, before it becomes a key that a cache keeps
+    return Refused(Reason.MALFORMED) if len(text) > NOTE_SIZE_MAX else _open_checkpoint(text, city)
+
+
+@lru_cache(maxsize=64)  # bundles of one day have one checkpoint; what is kept was verified with these keys
+def _open_checkpoint(text: str, city: City) -> CheckpointFact | Refused:
     try:
         note = SignedNote.parse(text)
         checkpoint = verify_log_checkpoint(note, origin=city.origin, log_key=city.log_key)
@@ -165,6 +170,8 @@ def open_issuer(text: str, city: City, opened: Opened = NOTHING_OPENED) -> Issue
 
 def open_status(part: StatusPart, city: City) -> StatusFact | Refused:
     """Verify that the service signed a status token."""
+    if len(part.token) > TOKEN_MAX:
+        return Refused(Reason.MALFORMED)
     token = _open_token(part.token, city.service)
     return token if isinstance(token, Refused) else status_fact(token, part.inclusion)
 

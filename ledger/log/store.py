@@ -20,6 +20,7 @@ from ledger.log.files import Files
 
 RUN_SIZE: Final = 1 << 16  # entries in the smallest run
 MERGE_FACTOR: Final = 8
+_MANY: Final = 1 << 10  # keys that touch so much of a long run that its pages are given back afterwards
 _PART_SIZE: Final = 1 << 20  # records that are in memory at once while runs are merged
 _RUN_NAME: Final = re.compile(r"([0-9]+)-([0-9]+)\.run", re.ASCII)
 _KEY: Final = np.dtype(">u8")
@@ -41,6 +42,7 @@ class _Run:
     path: Path
     keys: Hashes
     rows: Hashes
+    pages: mmap.mmap | None = None
 
     @classmethod
     def open(cls, path: Path, first: int, count: int) -> _Run:
@@ -51,8 +53,14 @@ class _Run:
             nothing = np.empty(0, dtype=np.uint64)
             return cls(first, count, path, nothing, nothing)
         with path.open("rb") as file:
-            data = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype=np.uint64)
-        return cls(first, count, path, data[:records], data[records:])
+            pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        data = np.frombuffer(pages, dtype=np.uint64)
+        return cls(first, count, path, data[:records], data[records:], pages)
+
+    def release(self) -> None:
+        """Give the pages back that a look at the whole run touched; the system's cache keeps what it has room for."""
+        if self.pages is not None and self.count > RUN_SIZE:
+            self.pages.madvise(mmap.MADV_DONTNEED)
 
 
 class SortedRuns:
@@ -162,6 +170,43 @@ class SortedRuns:
             for run in inputs:
                 self._files.remove(run.path)
 
+    def erase(self, row: int) -> None:
+        """Forget the hash of one entry, durably; again after a crash. Other entries are found as before.
+
+        The column, which says what is left to do, is written last.
+
+        Raises:
+            OSError: as the operating system says; the hash may still be there.
+        """
+        key = self._column_part(row, row + 1)
+        (number,) = hashes_from(key).tolist()
+        if not number:
+            return
+        if number in self._tail:
+            self._tail[number] = [each for each in self._tail[number] if each != row]
+        for run in self._runs:
+            if run.first <= row < run.first + run.count:
+                self._erase_in(run, key, row)
+        self._files.write_at(self.column, row * KEY_HASH_SIZE, bytes(KEY_HASH_SIZE))
+        self._files.sync([self.column])
+
+    def _erase_in(self, run: _Run, key: bytes, row: int) -> None:
+        """Put a copy of the record before a hash's records, which leaves the order as it is, in the place of one of them."""
+        wanted = np.uint64(int.from_bytes(key, "big"))
+        start, end = np.searchsorted(run.keys, wanted, "left"), np.searchsorted(run.keys, wanted, "right")
+        found = run.rows[start:end].tolist()
+        # what the column has under another hash is left from an erasure that was interrupted between its two writes
+        kept = [each for each in found if each != row and self._column_part(each, each + 1) == key]
+        count = len(found) - len(kept)
+        if not count:
+            return
+        before = (int(run.keys[start - 1]), int(run.rows[start - 1])) if start else (0, 0)
+        rows = np.array([before[1]] * count + kept, dtype=np.uint64)
+        keys = np.array([before[0]] * count, dtype=np.uint64)
+        self._files.write_at(run.path, (len(run.keys) + int(start)) * KEY_HASH_SIZE, rows.tobytes())
+        self._files.write_at(run.path, int(start) * KEY_HASH_SIZE, keys.tobytes())
+        self._files.sync([run.path])
+
     def find(self, key: bytes) -> list[int]:
         """Return the entries of one 8-byte hash, ascending."""
         wanted = np.uint64(int.from_bytes(key, "big"))
@@ -188,6 +233,8 @@ class SortedRuns:
             for hit in hits:
                 end = np.searchsorted(run.keys, ascending[hit], "right")
                 found += [(int(order[hit]), row) for row in run.rows[starts[hit] : end].tolist()]
+            if len(wanted) >= _MANY:
+                run.release()
         return found
 
 
@@ -206,6 +253,8 @@ def _merged(inputs: Sequence[_Run]) -> Iterator[tuple[int, bytes]]:
         yield at * KEY_HASH_SIZE, keys[order].tobytes()
         yield (total + at) * KEY_HASH_SIZE, rows[order].tobytes()
         at += len(keys)
+        for run in inputs:
+            run.release()
 
 
 class EventIndex:
@@ -283,6 +332,14 @@ class EventIndex:
             if self._event_id(index) == wanted:
                 found[position] = index
         return found
+
+    def erase_lookup(self, index: int) -> None:
+        """Forget an entry's look-up key, durably; its event id stays.
+
+        Raises:
+            OSError: as the operating system says; the key may still be there.
+        """
+        self._by_key.erase(index)
 
     def lookup(self, key: bytes) -> list[int]:
         """Return the entries that may have this look-up key, ascending; the caller checks each."""

@@ -425,7 +425,7 @@ class Log:
     # --- afterwards ------------------------------------------------------------------------------------------
 
     def erase_evidence(self, index: int) -> None:
-        """Erase the private evidence beside one entry, durably; the entry itself stays.
+        """Erase the private evidence beside one entry and its look-up key, durably; the entry itself stays.
 
         Raises:
             EntryMissing: the log has no such index.
@@ -438,6 +438,7 @@ class Log:
             found = self._evidence_of(index)
             found[index % TILE_WIDTH] = b""
             with storage_errors():
+                self._index.erase_lookup(index)
                 self._files.replace(self._at.evidence(index // TILE_WIDTH), (encode_evidence(found),))
                 self._files.sync(())  # the last journal's removal too: it had the evidence in it
 

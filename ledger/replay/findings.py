@@ -46,6 +46,8 @@ class Rule(StrEnum):
     ANCHOR_BEYOND_LOG = "anchor-beyond-log"
     ANCHOR_ROOT = "anchor-root"
     ANCHOR_STATUS_ROOT = "anchor-status-root"
+    REGISTRY_KEY = "registry-key"
+    REGISTRY_TYPE = "registry-type"
     # --- what is kept beside the log ---
     EVIDENCE_MISSING = "evidence-missing"
     EVIDENCE_DIGEST = "evidence-digest"

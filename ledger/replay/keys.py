@@ -21,6 +21,7 @@ from ledger.replay.leaves import TYPE_SIZE
 
 UNKNOWN: Final = 0  # number of every key, issuer and type that no key_add has named
 _EXTRA_MAX: Final = 0xFFFF
+_RECOGNISED_MAX: Final = 1 << 20  # pairs of a city and a type in all recognitions
 _CELLS_MAX: Final = (
     1 << 26
 )  # of the table key × type, a byte each: a city has some hundred types and thousands of keys
@@ -82,6 +83,8 @@ class KeyBook:
         self.spans: list[KeySpan] = []
         self.issuers: list[str] = [""]
         self.types: list[str] = [""]
+        self.recognised: dict[str, tuple[tuple[str, ...], int]] = {}  # newest types and leaf by origin
+        self._recognitions = 0
         self._key_numbers: dict[bytes, int] = {}
         self._issuer_numbers: dict[str, int] = {}
         self._type_numbers: dict[bytes, int] = {}
@@ -124,6 +127,29 @@ class KeyBook:
         except MalformedValue as err:
             return str(err)
         return self._end(kind, issuer, key_id, index)
+
+    def recognise(self, extra: bytes, index: int) -> str | None:
+        """Take over one recognition, which replaces an older one of the same city.
+
+        Args:
+            extra: of the leaf.
+            index: of the leaf.
+
+        Returns:
+            What is wrong with it, None if it took effect.
+        """
+        try:
+            value = parse_canonical_json(extra, size_max=_EXTRA_MAX)
+            if not isinstance(value, Mapping) or not isinstance(origin := value.get("origin"), str):
+                raise MalformedValue("recognise", "a city with its origin", "something else")
+            types = _types("recognise.types", value.get("types"))
+        except MalformedValue as err:
+            return str(err)
+        if self._recognitions + len(types) + 1 > _RECOGNISED_MAX:
+            return f"more than {_RECOGNISED_MAX} types in recognitions"
+        self._recognitions += len(types) + 1
+        self.recognised[origin] = (types, index)
+        return None
 
     def _add(self, issuer: str, public: PublicKey, types: tuple[str, ...], index: int) -> str | None:
         key_id = public.key_id
@@ -185,12 +211,15 @@ class KeyBook:
 def _added(value: object) -> tuple[str, PublicKey, tuple[str, ...]]:
     if not isinstance(value, Mapping) or value.keys() != {"issuer", "jwk", "types"}:
         raise MalformedValue("key_add", "issuer, jwk and types", "other members")
-    types = value["types"]
+    return _issuer(value["issuer"]), _public(value["jwk"]), _types("key_add.types", value["types"])
+
+
+def _types(field: str, types: object) -> tuple[str, ...]:
     if not isinstance(types, list) or not all(isinstance(t, str) and len(t) == TYPE_SIZE for t in types):
-        raise MalformedValue("key_add.types", f"texts of {TYPE_SIZE} characters", "something else")
+        raise MalformedValue(field, f"texts of {TYPE_SIZE} characters", "something else")
     if types != sorted(set(types)):
-        raise MalformedValue("key_add.types", "ascending order, none twice", "another order")
-    return _issuer(value["issuer"]), _public(value["jwk"]), tuple(types)
+        raise MalformedValue(field, "ascending order, none twice", "another order")
+    return tuple(types)
 
 
 def _ended(value: object) -> tuple[str, bytes]:

@@ -25,6 +25,7 @@ from ledger.replay.errors import LogUnreadable, WorkFolderFull
 from ledger.replay.findings import Difference, Findings, Rule
 from ledger.replay.keys import KeyBook, KeySpan
 from ledger.replay.ordered import OrderedPass
+from ledger.replay.registry import RegistryFacts, check_registry
 from ledger.replay.runs import range_bits
 from ledger.replay.scan import ScanPlan
 from ledger.replay.slots import PAGE_SIZE
@@ -42,11 +43,13 @@ class Against:
         city: keys and witnesses of the log, from the caller's own policy.
         chain: the log's anchors.
         beside: what the operator keeps beside the log, while nobody writes to it.
+        registry: the issuers and keys on the chain.
     """
 
     city: City | None = None
     chain: ChainFacts | None = None
     beside: Beside | None = None
+    registry: RegistryFacts | None = None
 
     @property
     def unchecked(self) -> tuple[str, ...]:
@@ -62,6 +65,8 @@ class Against:
             found.append(
                 "whether these anchors are of the log's own contract and chain (no policy names them)"
             )
+        if self.registry is None:
+            found.append("the registry of issuers and keys on the chain (no registry)")
         if self.beside is None:
             found.append("signed events and the operator's book (no book)")
         return tuple(found)
@@ -78,6 +83,7 @@ class LogReplay:
         keys: spans of all issuers' keys.
         status_lists: published status lists that were compared.
         anchors: events on the chain that were compared.
+        registry_events: of issuers and keys on the chain that were compared.
         signed: what was read of the signed events beside the log.
         findings: the differences.
         unchecked: what could not be checked, because nothing was given to check it with.
@@ -89,6 +95,7 @@ class LogReplay:
     keys: tuple[KeySpan, ...]
     status_lists: int
     anchors: int
+    registry_events: int
     signed: SignedEvents
     findings: Findings
     unchecked: tuple[str, ...]
@@ -101,6 +108,7 @@ class LogReplay:
             "root": self.root.hex(),
             "status_lists": self.status_lists,
             "anchors": self.anchors,
+            "registry_events": self.registry_events,
             "signed_events": {"checked": self.signed.checked, "erased": self.signed.erased},
             "counts": self.counts.to_json(),
             "keys": [span.to_json() for span in self.keys],
@@ -164,6 +172,7 @@ def replay_log(
         keys=tuple(ordered.keys.spans),
         status_lists=ordered.status_lists,
         anchors=len(against.chain.anchors) if against.chain else 0,
+        registry_events=len(against.registry.events) if against.registry else 0,
         signed=signed,
         findings=findings,
         unchecked=against.unchecked,
@@ -218,6 +227,8 @@ def _check_chain(
             status_roots=ordered.status_roots,
             pin=against.city.anchor if against.city else None,
         )
+    if against.registry is not None:
+        yield from check_registry(against.registry, origin=checkpoint.origin, keys=ordered.keys)
 
 
 def _key_book(city: City | None) -> KeyBook:

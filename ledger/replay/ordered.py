@@ -142,6 +142,10 @@ class OrderedPass:
                 self._differ(Rule.KEY_HISTORY, problem, index)
             elif kind == Kind.KEY_ADD:
                 self._renumber(chunk)
+        elif kind == Kind.RECOGNISE:
+            problem = self.keys.recognise(extra, index)
+            if problem is not None:
+                self._differ(Rule.LEAF_MALFORMED, problem, index)
         elif kind == Kind.STATUS_LIST:
             evidence = chunk.meta.evidence[which].tobytes()
             self._status_list(int(row["list"]), evidence, extra, index)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from exchange import store as statements
-from exchange.admission import NO_BEARER, OTHER_CITY, OTHER_TYPE, read_policy
+from exchange.admission import NO_BEARER, OTHER_CITY, OTHER_TYPE, Admission, read_policy
 from exchange.errors import (
     ExchangeError,
     LicenceRefused,
@@ -319,6 +320,33 @@ def test_a_city_that_is_away_is_asked_again_only_after_a_pause(licensed: License
     assert licensed.service.asked == ["checkpoint"]
 
 
+def test_a_city_that_drips_holds_up_one_request_and_not_the_market(licensed: Licensed) -> None:
+    buyer, licence = licensed.world.buyer(), licensed.books.issue()
+    licensed.publish()
+    licensed.admit(buyer, licence)
+    assert licensed.market.admission is not None
+    admission = Admission(replace(licensed.market.admission._with, wait_s=0.01))
+    asked, go_on = threading.Event(), threading.Event()
+    honest = licensed.service.books.book.log.cosigned()
+
+    def drip() -> str | None:
+        asked.set()
+        assert go_on.wait(30)
+        return honest
+
+    licensed.service.lies["checkpoint"] = drip
+    slow = threading.Thread(target=admission.require, args=(buyer.address, Roles.BUYER), daemon=True)
+    slow.start()
+    assert asked.wait(30)
+    other = threading.Thread(target=admission.require, args=(buyer.address, Roles.BUYER), daemon=True)
+    other.start()
+    other.join(20)
+    is_held_up = other.is_alive()
+    go_on.set()
+    slow.join(30)
+    assert not is_held_up
+
+
 def test_without_a_service_the_facts_age_and_a_new_presentation_renews_them(offline: Licensed) -> None:
     buyer, licence = offline.world.buyer(), offline.books.issue()
     offline.publish()
@@ -354,6 +382,19 @@ def test_an_old_bundle_does_not_undo_what_is_known_already(licensed: Licensed) -
     licensed.service.is_away = True
     refused(lambda: licensed.present(buyer, old), "Revoked")
     refused(lambda: licensed.ask(buyer, 1), "Revoked")
+
+
+def test_an_old_bundle_of_the_same_second_does_not_undo_it_either(licensed: Licensed) -> None:
+    buyer, licence = licensed.world.buyer(), licensed.books.issue()
+    licensed.publish()
+    licensed.admit(buyer, licence)
+    old = licensed.bundle(licensed.presentation(licence, buyer.address))
+    licensed.books.submit(licensed.books.change(licence, Kind.SUSPEND))
+    licensed.publish(after_s=0)
+    refused(lambda: licensed.ask(buyer, 1), "Suspended")
+    licensed.service.is_away = True
+    refused(lambda: licensed.present(buyer, old), "Suspended")
+    refused(lambda: licensed.ask(buyer, 1), "Suspended")
 
 
 def test_a_status_that_is_rolled_back_is_not_believed(licensed: Licensed) -> None:

@@ -490,6 +490,7 @@ class World:
         late.middleman.honest()
 
     def seal(self, request_id: Digest) -> None:
+        self.market.follower.catch_up()  # the last contribution may have been mined after the last look
         call = self.contracts.ledger.seal(self.request_of(request_id), self.members(request_id))
         self.send(self.broker, call)
         self.market.follower.catch_up()

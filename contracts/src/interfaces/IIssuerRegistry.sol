@@ -2,15 +2,13 @@
 pragma solidity ^0.8.30;
 
 /// @title Which departments may issue which licence types in which cities, and with which keys they sign.
-/// @notice Issuers, licence types, cities and keys are hashes that mean nothing to the chain. The registrar recognises issuers and
-/// binds each to one account, which alone registers and retires the issuer's keys: who sees a pending transaction and sends the
-/// same claim first gets nothing by it.
+/// @notice Issuers, licence types, cities and keys are hashes that mean nothing to the chain (docs/licence.md §14). The registrar
+/// recognises issuers and registers their keys, or binds an issuer to an account of its own that registers and retires them: who
+/// sees a pending transaction and sends the same claim first gets nothing by it, and takes nothing from anybody.
 interface IIssuerRegistry {
-    /// @param issuer whose key it is, for ever
     /// @param status 0 none, 1 active, 2 retired, 3 compromised
     /// @param since, until Unix seconds of the block in which it became active, and in which it ended (0 while active)
     struct Key {
-        bytes32 issuer;
         uint8 status;
         uint64 since;
         uint64 until;
@@ -31,7 +29,7 @@ interface IIssuerRegistry {
     error IssuerRegistryAccountTaken(address account, bytes32 issuer);
     /// @notice The caller is not the account that the registrar bound to the issuer.
     error IssuerRegistryNotIssuer(address caller, bytes32 issuer);
-    /// @notice A key id belongs to the issuer that registered it first, whatever became of the key.
+    /// @notice The issuer registered this key before, whatever became of it.
     error IssuerRegistryKeyTaken(bytes32 keyId, bytes32 issuer);
     error IssuerRegistryKeyStatus(bytes32 keyId, uint8 status);
 
@@ -47,8 +45,14 @@ interface IIssuerRegistry {
     /// @notice Registers a key of the issuer (its account).
     function registerKey(bytes32 issuer, bytes32 keyId) external;
 
+    /// @notice The same, by the registrar, for an issuer with or without an account.
+    function registerKeyFor(bytes32 issuer, bytes32 keyId) external;
+
     /// @notice Ends an active key's use for new signatures (the issuer's account).
     function retireKey(bytes32 issuer, bytes32 keyId) external;
+
+    /// @notice The same, by the registrar.
+    function retireKeyFor(bytes32 issuer, bytes32 keyId) external;
 
     /// @notice Says that a key, active or retired, is in other hands (the issuer's account); nothing ends this state.
     function compromiseKey(bytes32 issuer, bytes32 keyId) external;
@@ -64,5 +68,6 @@ interface IIssuerRegistry {
     /// @notice The issuer that the account acts for, zero if none.
     function issuerOf(address account) external view returns (bytes32);
 
-    function key(bytes32 keyId) external view returns (Key memory);
+    /// @notice The key of this id as its issuer has it; an id that several issuers claim is a key of each, apart from the others'.
+    function key(bytes32 issuer, bytes32 keyId) external view returns (Key memory);
 }

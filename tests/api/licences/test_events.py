@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
+import pytest
+from starlette.requests import Request
+from starlette.types import Message
+
+from api.errors import BodyTooSlow
+from api.licences.routes_events import chunks
 from cli.licence.client import Receipt, Refusal
 from cli.licence.department import ref_of
 from ledger.licences.events import Code, Kind
@@ -76,3 +83,22 @@ def test_many_events_are_logged_in_order(world: LicenceWorld) -> None:
 def test_a_body_of_another_type_is_refused(world: LicenceWorld) -> None:
     answer = world.http.post("/licence-events", content=b"{}", headers={"content-type": "application/json"})
     problem(answer, 415, "media-type-unsupported")
+
+
+@pytest.mark.parametrize("end", ["silence", "http.disconnect"])
+def test_a_stream_that_goes_silent_or_away_is_ended(end: str) -> None:
+    sent: list[Message] = [{"type": "http.request", "body": b"first", "more_body": True}]
+    if end != "silence":
+        sent.append({"type": end})
+
+    async def receive() -> Message:
+        return sent.pop(0) if sent else await asyncio.Future()
+
+    async def read() -> list[bytes]:
+        seen: list[bytes] = []
+        with pytest.raises(BodyTooSlow):
+            async for chunk in chunks(Request({"type": "http"}, receive), idle_s=0.01):
+                seen.append(chunk)
+        return seen
+
+    assert asyncio.run(asyncio.wait_for(read(), 10)) == [b"first"]

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
+from starlette.types import Message
 
+from api.errors import BodyTooLarge, BodyTooSlow
 from api.licences.duties import Duties, Duty
+from api.licences.guard import read_body
+from api.licences.http_post import ANSWER_MAX, DEADLINE_S, Poster
 from api.licences.nonces import Nonces, SeenOnce
 from api.licences.online import CheckedTiles
 from api.licences.settings import AnchorAddress, CitySettings, Pace
 from ledger.errors import ChainUnreachable, MalformedValue
 from ledger.log.batch import Item
-from ledger.log.errors import ProofInvalid
+from ledger.log.errors import ProofInvalid, WitnessUnreachable
 from ledger.log.notes import NoteSigner
 from ledger.log.tree import leaf_hash
 from ledger.log.writer import Log
@@ -105,3 +112,64 @@ def test_leaf_hashes_come_only_out_of_tiles_that_lead_to_the_root(tmp_path: Path
             assert tiles.leaf_hash(index, size, head.root) == leaf_hash(entries[index])
         with pytest.raises(ProofInvalid):
             CheckedTiles(log.reader).leaf_hash(size - 1, size, bytes(32))
+
+
+class Dripping(httpx.SyncByteStream):
+    """An answer of which a byte comes every few seconds, for ever."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def clock(self) -> float:
+        """Return the time, which goes on with each byte alone."""
+        return self.now_s
+
+    def __iter__(self) -> Iterator[bytes]:
+        for _ in range(ANSWER_MAX):
+            self.now_s += 4
+            yield b"x"
+
+
+def test_a_witness_that_drips_its_answer_is_given_up_in_time() -> None:
+    answer = Dripping()
+    http = httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(200, stream=answer)))
+    post = Poster(http=http, clock_s=answer.clock)
+    with pytest.raises(WitnessUnreachable):
+        post("http://witness.example/add-checkpoint", b"")
+    assert answer.now_s <= DEADLINE_S + 4
+    post.close()
+
+
+def test_a_witness_answer_over_the_limit_is_refused() -> None:
+    http = httpx.Client(
+        transport=httpx.MockTransport(
+            lambda _: httpx.Response(200, stream=httpx.ByteStream(b"x" * (ANSWER_MAX + 1)))
+        )
+    )
+    with pytest.raises(WitnessUnreachable):
+        Poster(http=http)("http://witness.example/add-checkpoint", b"")
+
+
+def body_of(*messages: Message, limit: int = 8) -> bytes:
+    """Read a body that comes in these messages, and then no more."""
+    left = list(messages)
+
+    async def receive() -> Message:
+        return left.pop(0) if left else await asyncio.Future()
+
+    return asyncio.run(asyncio.wait_for(read_body(receive, limit, within_s=0.01), 10))
+
+
+def part(body: bytes, *, more: bool = True) -> Message:
+    """Return one message of a body."""
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+def test_a_body_is_read_whole_in_time_or_not_at_all() -> None:
+    assert body_of(part(b"ab"), part(b""), part(b"cd", more=False)) == b"abcd"
+    with pytest.raises(BodyTooLarge):
+        body_of(part(b"abcd"), part(b"efghi"))
+    with pytest.raises(BodyTooSlow):
+        body_of(part(b"ab"))
+    with pytest.raises(BodyTooSlow):
+        body_of(part(b"ab"), {"type": "http.disconnect"})

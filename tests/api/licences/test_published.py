@@ -68,6 +68,13 @@ def test_status_lists_in_both_forms_and_at_a_past_time(world: LicenceWorld) -> N
     assert w3c.text == world.client.status_list(0, is_bitstring=True)
     problem(world.http.get("/status-lists/7"), 404, "not-published")
     assert world.http.get("/status-lists/0?at=1").status_code == 503
+    for number in ("-1", str(2**32), "9" * 300):
+        for path in (
+            f"/status-lists/{number}",
+            f"/status-lists/{number}?at=1",
+            f"/status-lists/{number}/bitstring",
+        ):
+            problem(world.http.get(path), 422, "body-invalid")
 
 
 def test_one_dead_witness_costs_nothing_and_two_stop_what_is_new(world: LicenceWorld) -> None:

@@ -87,6 +87,8 @@ def test_a_licence_that_was_never_logged_leaves_no_use(world: LicenceWorld) -> N
     assert world.verify(unlogged).json()["verdict"] == "UNKNOWN"
     same_slot = department.sign(world.order(), _slot(made.credential))
     assert world.verify(same_slot).json()["reason"] == "NotInLog"
+    offline = verify(world.client.bundle(same_slot), TrustPolicy(world.service.policy.cities), now_s=NOW)
+    assert offline.reason == "NotInLog"
     assert uses(world, made.credential) == []
 
 
@@ -121,6 +123,7 @@ def test_a_replayed_presentation_is_refused_by_nonce_and_audience(world: Licence
         b'{"presentation":1}',
         b'{"presentation":"x","nonce":"n"}',
         b'{"presentation":"x","other":"n"}',
+        b'{"presentation":"x","nonce":"n","audience":"\\ud800"}',
         b"\xff",
         b"[" * 5000,
     ],

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from starlette.types import Message
 
 from api.licences.attestor import Attestor
 from api.licences.settings import WatchedLog, WitnessSettings
@@ -125,3 +127,21 @@ def test_settings_are_read_back_as_written(log: NoteSigner) -> None:
         WitnessSettings.from_json({**settings.to_json(), "extra": 1})
     with pytest.raises(MalformedValue):
         WatchedLog("v", ORIGIN, 1, None)
+
+
+def test_a_body_whose_sender_has_gone_is_a_408(http: TestClient) -> None:
+    seen: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        seen.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/add-checkpoint", "headers": [], "query_string": b""}
+
+    async def call() -> None:
+        await http.app(scope, receive, send)
+
+    asyncio.run(call())
+    assert seen[0]["status"] == 408

@@ -214,13 +214,13 @@ def test_issuers_and_keys_go_their_way_and_every_step_is_reported(trust: Trust) 
     assert (registry.account_of(BUREAU), registry.issuer_of(OPERATOR.address)) == (OPERATOR.address, BUREAU)
     assert (registry.account_of(POLICE), registry.issuer_of(account.address)) == (ZERO, bytes(32))
     trust.send(OPERATOR, registry.register_key(BUREAU, KEY))
-    assert registry.key(KEY).status is KeyStatus.ACTIVE
+    assert registry.key(BUREAU, KEY).status is KeyStatus.ACTIVE
     trust.send(OPERATOR, registry.retire_key(BUREAU, KEY))
-    key = registry.key(KEY)
-    assert (key.issuer, key.status) == (BUREAU, KeyStatus.RETIRED)
+    key = registry.key(BUREAU, KEY)
+    assert key.status is KeyStatus.RETIRED
     assert key.since_s <= key.until_s
     trust.send(OPERATOR, registry.compromise_key(BUREAU, KEY))
-    assert registry.key(KEY).status is KeyStatus.COMPROMISED
+    assert registry.key(BUREAU, KEY).status is KeyStatus.COMPROMISED
     trust.send(OPERATOR, registry.register_key(BUREAU, BUSINESS))
     trust.send(REGISTRAR, registry.revoke_key(BUREAU, BUSINESS))
     found = registry.events(start, trust.chain.block_number())
@@ -247,7 +247,33 @@ def test_claim_seen_pending_and_sent_first_by_a_stranger_gets_nothing(trust: Tru
     assert error is not None
     assert error[0] == "AccessManagedUnauthorized"
     trust.send(OPERATOR, registry.register_key(BUREAU, KEY))
-    assert registry.key(KEY).issuer == BUREAU
+    assert registry.key(BUREAU, KEY).status is KeyStatus.ACTIVE
+
+
+def test_claim_sent_first_by_another_issuer_neither_blocks_nor_ends_the_true_one(trust: Trust) -> None:
+    registry = trust.issuers
+    trust.send(REGISTRAR, registry.bind_issuer(POLICE, OPERATOR.address))
+    trust.send(OPERATOR, registry.register_key(POLICE, KEY))
+    trust.send(OPERATOR, registry.compromise_key(POLICE, KEY))
+    trust.send(REGISTRAR, registry.register_key_for(BUREAU, KEY))
+    assert registry.key(BUREAU, KEY).status is KeyStatus.ACTIVE
+    assert registry.key(POLICE, KEY).status is KeyStatus.COMPROMISED
+    error = trust.refusal(OPERATOR, registry.retire_key(BUREAU, KEY))
+    assert error == ("IssuerRegistryNotIssuer", {"caller": OPERATOR.address, "issuer": BUREAU})
+    error = trust.refusal(REGISTRAR, registry.register_key_for(BUREAU, KEY))
+    assert error == ("IssuerRegistryKeyTaken", {"keyId": KEY, "issuer": BUREAU})
+
+
+def test_only_the_registrar_acts_for_an_issuer(trust: Trust) -> None:
+    registry = trust.issuers
+    trust.send(REGISTRAR, registry.register_key_for(BUREAU, KEY))
+    for call in (registry.register_key_for(BUREAU, CITY), registry.retire_key_for(BUREAU, KEY)):
+        for signer in (OPERATOR, ADMINISTRATOR, STRANGER):
+            error = trust.refusal(signer, call)
+            assert error is not None
+            assert error[0] == "AccessManagedUnauthorized"
+    trust.send(REGISTRAR, registry.retire_key_for(BUREAU, KEY))
+    assert registry.key(BUREAU, KEY).status is KeyStatus.RETIRED
 
 
 def test_every_event_of_the_registry_has_its_class_field_by_field() -> None:

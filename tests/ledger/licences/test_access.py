@@ -173,6 +173,24 @@ def test_records_become_batch_leaves_once(books: Books) -> None:
     writer.close()
 
 
+def test_a_duty_and_a_holder_that_seal_at_once_make_one_batch(books: Books) -> None:
+    writer, others = AccessWriter(books.root / "access", "api-0", delay_s=0), list[threading.Thread]()
+
+    def rand(count: int) -> bytes:
+        if not others:  # after what is in no batch was counted, and before the batch of it is stored
+            others.append(threading.Thread(target=batches.seal, args=(books.now_s,)))
+            others[0].start()
+            others[0].join(0.5)
+        return books.rand(count)
+
+    batches = AccessBatches(books.book, books.city.service, rand=rand)
+    fill(writer, 3)
+    assert len(batches.seal(books.now_s)) == 1
+    others[0].join(30)
+    assert batches.seal(books.now_s) == []
+    writer.close()
+
+
 def test_a_holder_gets_its_uses_with_proofs_of_their_batches(books: Books) -> None:
     licence = books.issue()
     standing = books.book.standing(licence.claims.list, licence.claims.index)

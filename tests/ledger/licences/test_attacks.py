@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 
 from ledger.encoding import canonical_json
-from ledger.licences import sdjwt
+from ledger.licences import facts, sdjwt
 from ledger.licences.bundle import Bundle, Inclusion, RecognitionPart, StatusPart
 from ledger.licences.encoding import b64u
 from ledger.licences.events import Code, KeyEvent, Kind, leaf_of_event, leaf_of_status_token, make_event
 from ledger.licences.jws import parse_jws, sign_jws
 from ledger.licences.leaf import FINAL
 from ledger.licences.policy import TrustPolicy
-from ledger.licences.status import slot
+from ledger.licences.status import TOKEN_MAX, slot
 from ledger.licences.verify import Expected, Missing, Reason, State, Verdict, verify
 from ledger.log.checkpoint import Checkpoint, cosign, sign_checkpoint
-from ledger.log.notes import NoteSigner, SignedNote
+from ledger.log.notes import NOTE_SIZE_MAX, NoteSigner, SignedNote
 from ledger.log.tree import leaf_hash, node_hash
 from tests.ledger.anchors.sealing import PINNED
 from tests.ledger.licences.sealed import proved
@@ -672,3 +672,32 @@ def test_recognised_log_with_two_histories_is_refused() -> None:
     two = Two()
     fork = [*two.away.hashes[:-1], seed_of("fork")]
     refused(two.verify(checkpoint=two.away.checkpoint(hashes=fork)), Reason.WRONG_LOG)
+
+
+def test_parts_that_are_too_long_are_refused_and_not_kept(case: Case) -> None:
+    """What is opened is kept by its text: nobody may fill that memory with megabytes of nonsense."""
+    status = case.bundle().status
+    assert status is not None
+    facts._open_checkpoint.cache_clear()
+    facts._open_token.cache_clear()
+    long = case.bundle(checkpoint="x" * (NOTE_SIZE_MAX + 1))
+    refused(case.verify(long), Reason.MALFORMED)
+    refused(case.verify(case.bundle(status=replace(status, token="x" * (TOKEN_MAX + 1)))), Reason.MALFORMED)
+    assert facts._open_token.cache_info().currsize == 1  # of the first of them
+    assert facts._open_checkpoint.cache_info().currsize == 1  # of the second
+
+
+def test_what_one_policy_opened_is_no_fact_of_another(case: Case) -> None:
+    """The same texts are opened again under other keys, whatever was kept of them."""
+    bundle, policy = case.bundle(), case.city.policy()
+    assert case.verify(bundle, policy).state is State.VALID
+    (city,), other = policy.cities, build_city("beicheng").policy().cities[0]
+    for changes, reason in (
+        ({"log_key": other.log_key}, Reason.CHECKPOINT_FORGED),
+        ({"service": other.service}, Reason.STATUS_FORGED),
+        ({"registrar": other.registrar}, Reason.ISSUER_FORGED),
+    ):
+        refused(case.verify(bundle, replace(policy, cities=(replace(city, **changes),))), reason)
+    strangers = replace(policy, cities=(replace(city, quorum=other.quorum),))
+    lacking(case.verify(bundle, strangers), Missing.QUORUM)
+    assert case.verify(bundle, policy).state is State.VALID

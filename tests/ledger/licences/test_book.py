@@ -416,6 +416,9 @@ def test_erasure_destroys_the_credential_and_leaves_leaf_and_status(books: Books
     everything = b"".join(path.read_bytes() for path in books.root.rglob("*") if path.is_file())
     assert signature.encode() not in everything and salt not in everything
     assert not [d for d in licence.credential.disclosures if d.encode() in everything]
+    # nor the hash by which who has the book's secret could tell the leaf of an identifier that it guesses
+    column = (books.root / "log" / "private" / "index" / "by-key" / "column").read_bytes()
+    assert column[8 * index : 8 * index + 8] == bytes(8)
 
 
 def test_what_is_no_licence_has_no_credential(books: Books) -> None:

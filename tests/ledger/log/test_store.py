@@ -118,3 +118,53 @@ def test_a_torn_run_is_damage(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(LogDamaged):
         runs(tmp_path / "runs", RUN_SIZE)
+
+
+def test_an_erased_hash_is_in_no_file_and_the_others_are_found(tmp_path: Path) -> None:
+    index = runs(tmp_path / "runs")
+    order = sorted(range(RUN_SIZE), key=one)
+    first, last, beside = order[0], order[-1], order[1000]
+    twice = (beside + 1) % RUN_SIZE if (beside + 1) % RUN_SIZE not in (first, last) else beside + 2
+    data = bytearray(hashes(0, RUN_SIZE))
+    data[8 * twice : 8 * twice + 8] = one(beside)  # two entries of one hash, as of a licence issued again
+    size = RUN_SIZE + 2
+    add(index, 0, bytes(data) + one(RUN_SIZE) + one(beside))
+    kept = {n: bytes(data[8 * n : 8 * n + 8]) for n in range(0, RUN_SIZE, 997)}
+    gone = [first, last, order[500], order[501], beside, RUN_SIZE]
+    for number in gone:
+        index.erase(number)
+        index.erase(number)
+    for made in (index, runs(tmp_path / "runs", size)):
+        assert [made.find(one(number)) for number in gone if number != beside] == [[]] * (len(gone) - 1)
+        assert made.find(one(beside)) == [min(twice, RUN_SIZE + 1), max(twice, RUN_SIZE + 1)]
+        for number, key in kept.items():
+            assert (number in made.find(key)) == (number not in gone)
+    for path in (tmp_path / "runs").iterdir():
+        everything = path.read_bytes()
+        keys = {everything[at : at + 8] for at in range(0, len(everything), 8)}
+        for number in gone:
+            if number != beside:
+                assert not keys & {one(number), one(number)[::-1]}
+
+
+def test_an_erasure_is_completed_after_a_kill_between_its_writes(tmp_path: Path) -> None:
+    class Killed(Files):
+        left = 1
+
+        def write_at(self, path: Path, offset: int, data: bytes) -> None:
+            if path.suffix == ".run":
+                if not self.left:
+                    raise OSError("killed")
+                self.left -= 1
+            super().write_at(path, offset, data)
+
+    add(runs(tmp_path / "runs"), 0, hashes(0, RUN_SIZE))
+    broken = SortedRuns(tmp_path / "runs", files=Killed())
+    broken.open(RUN_SIZE)
+    with pytest.raises(OSError, match="killed"):
+        broken.erase(7)
+    index = runs(tmp_path / "runs", RUN_SIZE)
+    assert 7 not in index.find(one(7))
+    index.erase(7)
+    assert index.find(one(7)) == []
+    assert [index.find(one(number)) for number in (6, 8, 9)] == [[6], [8], [9]]

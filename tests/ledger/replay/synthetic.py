@@ -23,7 +23,7 @@ ORIGIN = "log.example.cn/licences"
 TYPE_A = "91350100M000100Y43001"
 TYPE_B = "91350100M000100Y43002"
 ISSUER = "91350100M000100Y43"
-OTHER_ISSUER = "911100001000013428"
+OTHER_ISSUER = "91110000100001342C"
 CONTRACT = Address(b"\x11" * 20)
 DAY = 20_000
 
@@ -85,6 +85,10 @@ class SyntheticLog:
     def key_end(self, kind: Kind, name: str, *, issuer: str = ISSUER) -> int:
         extra = canonical_json({"issuer": issuer, "key": signing_key(name).public.key_id.hex()})
         return self.add(self.leaf(kind, CITY.registrar, extra=extra))
+
+    def recognise(self, origin: str, *types: str) -> int:
+        extra = canonical_json({"origin": origin, "types": sorted(types)})
+        return self.add(self.leaf(Kind.RECOGNISE, CITY.registrar, extra=extra))
 
     def issue(
         self,
@@ -239,7 +243,7 @@ def honest_log() -> SyntheticLog:
     log.key_end(Kind.KEY_RETIRE, "two", issuer=OTHER_ISSUER)
     log.key_end(Kind.KEY_COMPROMISE, "two", issuer=OTHER_ISSUER)
     log.key_add("three", TYPE_B)
-    log.add(log.leaf(Kind.RECOGNISE, CITY.registrar, extra=canonical_json({"origin": "other.example"})))
+    log.recognise("other.example", TYPE_A)
     log.add(log.leaf(Kind.ACCESS_BATCH, CITY.service, extra=seed("batch") + bytes([0, 0, 0, 9])))
     for i in range(300):
         log.issue("three", i, status_list=1, type_code=TYPE_B)

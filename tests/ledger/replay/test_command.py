@@ -38,6 +38,10 @@ def test_a_clean_export_exits_with_0(tmp_path: Path) -> None:
     assert shown["differences"] == {"total": 0, "rules": {}, "first": []}
     assert (shown["size"], shown["anchors"], shown["status_lists"]) == (621, 3, 4)
     assert shown["counts"]["codes"]["valid"] == 598
+    assert (shown["registry_events"], [what for what in shown["unchecked"] if "registry" in what]) == (
+        0,
+        ["the registry of issuers and keys on the chain (no registry)"],
+    )
 
 
 def test_differences_exit_with_1_and_are_all_written(tmp_path: Path) -> None:
@@ -59,6 +63,7 @@ def test_differences_exit_with_1_and_are_all_written(tmp_path: Path) -> None:
         ("LOG", "--export", "LOG"),
         ("LOG", "--contract", "0x" + "11" * 20),
         ("LOG", "--rpc", "http://127.0.0.1:9"),
+        ("LOG", "--issuers", "0x" + "11" * 20),
         ("LOG", "--signatures", "some"),
         ("LOG", "--book", "LOG"),
         ("LOG", "--policy", "LOG/none.json"),

@@ -1,0 +1,41 @@
+"""One Paillier key for all tests, from a seed, and a source of bytes that is the same in every run."""
+
+import hashlib
+from functools import cache
+
+from privacy.paillier import PrivateKey, ShortBlinding, UniformBlinding
+from privacy.paillier.keys import TokenBytes
+
+
+def stream(seed: str) -> TokenBytes:
+    """Return a `token_bytes` that gives the bytes of a hash in counter mode."""
+    calls = iter(range(1 << 62))
+
+    def token_bytes(size: int) -> bytes:
+        return hashlib.shake_256(f"{seed}/{next(calls)}".encode()).digest(size)
+
+    return token_bytes
+
+
+@cache
+def owner() -> PrivateKey:
+    """Return the key."""
+    return PrivateKey.generate(stream("paillier key"))
+
+
+@cache
+def stranger() -> PrivateKey:
+    """Return another key."""
+    return PrivateKey.generate(stream("another paillier key"))
+
+
+@cache
+def short() -> ShortBlinding:
+    """Return blinding values with short exponents; the table is made once."""
+    return ShortBlinding(owner().public, stream("short"))
+
+
+@cache
+def uniform() -> UniformBlinding:
+    """Return uniform blinding values."""
+    return UniformBlinding(owner().public, stream("uniform"))
