@@ -30,6 +30,7 @@ BENCHMARKS = {
     "licence-city": "licence_city",
     "verify": "verify_http",
     "crash": "crash",
+    "paillier": "paillier",
 }
 
 

@@ -51,7 +51,7 @@ class ShortBlinding:
 
     y is drawn here and thrown away: a base that somebody else sends could be one of small order.
 
-    Source: Damgård, Jurik, Nielsen (IJIS 2010), §4.2. Their exponent has half the bits of n; ours is shorter,
+    Source: Damgård, Jurik, Nielsen (IJIS 2010), the optimised encryption. Their exponent has half the bits of n; ours is shorter,
         under the assumption that powers of short exponents look like others (docs/adr/0008).
     """
 

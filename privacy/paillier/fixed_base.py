@@ -18,7 +18,7 @@ class FixedBase:
     exponent that was given is raised by the constant `offset`. The table of 64 places over 6144 bits takes
     13 MB and 16,400 multiplications, as much as 250 powers by it.
 
-    Source: Brickell, Gordon, McCurley, Wilson, Fast Exponentiation with Precomputation (EUROCRYPT 1992), §2.
+    Source: Brickell, Gordon, McCurley, Wilson, Fast Exponentiation with Precomputation (EUROCRYPT 1992).
     """
 
     __slots__ = ("_modulus", "_table", "offset", "places")

@@ -143,7 +143,7 @@ class PrivateKey:
             KeyInvalid: not a multiple of 16.
 
         Source: Damgård, Jurik, Nielsen, A generalization of Paillier's public-key system with applications
-            to electronic voting (IJIS 2010), §4: admissible moduli; FIPS 186-5, A.1.3: random primes.
+            to electronic voting (IJIS 2010): admissible moduli; FIPS 186-5, A.1.3: random primes.
         """
         if not KEY_BITS <= bits <= KEY_BITS_MAX:
             raise KeySizeRefused(least=KEY_BITS, most=KEY_BITS_MAX, actual=bits)

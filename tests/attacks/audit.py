@@ -91,6 +91,12 @@ class Loss:
         """Whether μ is above √(2ρ)."""
         return self.mu > mu_of(self.rho_micro)
 
+    @property
+    def holds(self) -> bool:
+        """Whether nothing proves more than is claimed."""
+        claimed = mu_of(self.rho_micro) * (1 + 1e-9)
+        return not self.exceeds_epsilon and not self.exceeds_mu and self.sensitivity <= claimed
+
     def to_json(self) -> dict[str, Any]:
         """Return the figure."""
         return {
@@ -102,7 +108,7 @@ class Loss:
             },
             "mu": [round(self.mu, 3), round(mu_of(self.rho_micro), 3)],
             "sensitivity_used": round(self.sensitivity / mu_of(self.rho_micro), 4),
-            "holds": not (self.exceeds_epsilon or self.exceeds_mu),
+            "holds": self.holds,
         }
 
 

@@ -2,7 +2,7 @@
 
 A Gaussian of parameter σ² = Δ²/(2ρ) hides one privacy unit exactly as well as N(0, 1) and N(μ, 1) are hard to tell
 apart, μ = √(2ρ); losses add up, so an attacker that paid ρ in all has that μ, however it split ρ over questions. The
-grid changes these probabilities by less than 10^-3 at the coarsest, far below every slack here.
+grid changes these probabilities by less than 2·10^-3 at the coarsest (computed exactly), below every slack here.
 
 Source: Dong, Roth, Su, "Gaussian Differential Privacy", 2022, Theorem 2.7 and Corollary 3.3.
 """

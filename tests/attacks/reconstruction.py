@@ -8,7 +8,7 @@ likelier table. Projected gradient steps on the 100 × 100 normal equations solv
 The same questions are paid from three budgets: a small one, ρ = 1, and the ρ = 50 that the examples' policies have in all.
 Guesses of one table share their noise, so that their number is not binomial. For (ε, δ) and n independent bits at most
 Binomial(n, e^ε/(1 + e^ε)) are right but for a probability of 2nδ (Steinke, Nasr, Jagielski, "Privacy Auditing with One
-Training Run", 2023, Theorem 5.2): that is what is asserted; Φ(μ/2) is shown beside it.
+Training Run", 2023, its main theorem): that is what is asserted; Φ(μ/2) is shown beside it.
 
 Run it: python -m tests.attacks.reconstruction
 """
