@@ -156,9 +156,7 @@ class BenchCity:
 
     def publish(self) -> Checkpoint:
         """Publish what is due and have the newest checkpoint cosigned by all witnesses."""
-        now_s = int(time.time())
-        self.publisher.publish_statuses(now_s)
-        self.publisher.publish_histories(self.keys.registrar, now_s)
+        now_s = publish(self.publisher, self.keys.registrar)
         return self.publisher.cosign(self._witness_client(now_s), self.keys.trust().quorum)
 
     def _witness_client(self, now_s: int) -> WitnessClient:
@@ -203,6 +201,14 @@ def admit(book: LicenceBook, registrar: SigningKey, issuer: SigningKey) -> None:
         types=(BUSINESS,),
     )
     book.submit(make_event(event, registrar), now_s=int(time.time()))
+
+
+def publish(publisher: Publisher, registrar: SigningKey) -> int:
+    """Publish the statuses and the histories of keys that are due; returns the time they say, Unix seconds."""
+    now_s = int(time.time())
+    publisher.publish_statuses(now_s)
+    publisher.publish_histories(registrar, now_s)
+    return now_s
 
 
 def backfill(

@@ -142,9 +142,15 @@ class Round:
         first = next(iter(masked.values()))
         self.masked_bytes = len(first)
         self.frame_bytes = len(encode_frame(Kind.MASKED_INPUT, self.session.id, 0, first, bytes(65)))
-        arguments = {"cells": CELLS, "sharers": range(self.holders), "masked": masked}
         self.server_ms, total = cpu_ms_of(
-            lambda: aggregate(self.session, **arguments, unmasks=unmasks, seed_hashes=seed_hashes)
+            lambda: aggregate(
+                self.session,
+                cells=CELLS,
+                sharers=range(self.holders),
+                masked=masked,
+                unmasks=unmasks,
+                seed_hashes=seed_hashes,
+            )
         )
         self.root_ms, _ = cpu_ms_of(lambda: answer_root(self.session.id, total.payload))
         pads = [

@@ -16,9 +16,9 @@ from typing import Any
 
 from benchmarks import registry
 from benchmarks.environment import machine
-from benchmarks.licences import ORIGIN, admit, backfill, bench_folder
+from benchmarks.licences import ORIGIN, THRESHOLD, WITNESSES, admit, backfill, bench_folder, publish
 from benchmarks.load import Load, post, send_all
-from benchmarks.processes import two_cores, watched
+from benchmarks.processes import Watched, two_cores, watched
 from benchmarks.report import Target, report
 from cli import processes, witness
 from cli.home import Home
@@ -40,7 +40,6 @@ HOST, PATH = "127.0.0.1", "/licences/verify"
 SERVICE = "service"
 SHOWN = ("entity_name", "uscc")
 AUDIENCE = "urn:shuyao:verifier:bench"
-WITNESSES, THRESHOLD = 4, 3
 READY_TIMEOUT_S = 60.0
 _VALID = b'"verdict":"VALID"'
 
@@ -153,10 +152,7 @@ def _issued(
     with LicenceBook.open(city_folder.book_folder(city), NoteSigner.from_seed(ORIGIN, log.secret)) as book:
         admit(book, registrar, issuer)
         backfill(book, rows, issuer, holder, workers=2)
-        now_s = int(time.time())
-        publisher = Publisher(book, service, rand=secrets.token_bytes)
-        publisher.publish_statuses(now_s)
-        publisher.publish_histories(registrar, now_s)
+        publish(Publisher(book, service, rand=secrets.token_bytes), registrar)
         return [book.credential(1 + number) for number in range(LICENCES)]
 
 
@@ -208,19 +204,21 @@ def _bearer_bodies(bench: Bench) -> list[bytes]:
 def _measured(bench: Bench, bodies: list[bytes], cores: set[int]) -> tuple[list[Load], float]:
     """Make the passes that count; returns them, and the CPU seconds of service and load generator."""
     before = processes.cpu_seconds(bench.home)[SERVICE]
-    requests = post(HOST, bench.verify_port, PATH, bodies)
-    arguments = (HOST, bench.verify_port, requests, CONNECTIONS, _VALID)
-    passes = [watched(send_all, arguments, cores=cores) for _ in range(PASSES)]
+    passes = [_pass(bench, bodies, cores) for _ in range(PASSES)]
     spent_s = processes.cpu_seconds(bench.home)[SERVICE] - before
     return [each.result for each in passes], spent_s + sum(each.cpu_s for each in passes)
 
 
 def _sent(bench: Bench, bodies: list[bytes], cores: set[int]) -> Load:
+    """Make one pass and return what it saw."""
+    load: Load = _pass(bench, bodies, cores).result
+    return load
+
+
+def _pass(bench: Bench, bodies: list[bytes], cores: set[int]) -> Watched:
     """Send the bodies once each, from a process on the service's cores."""
     requests = post(HOST, bench.verify_port, PATH, bodies)
-    arguments = (HOST, bench.verify_port, requests, CONNECTIONS, _VALID)
-    load: Load = watched(send_all, arguments, cores=cores).result
-    return load
+    return watched(send_all, (HOST, bench.verify_port, requests, CONNECTIONS, _VALID), cores=cores)
 
 
 def _recorded(bench: Bench) -> int:

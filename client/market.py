@@ -330,5 +330,5 @@ def _read_transaction(value: Any) -> Transaction:
 
 
 def _read_event(event: ServerEvent) -> RequestEvent:
-    value = _require_object(json.loads(event.data))
+    value = _require_object(parse_json(event.data.encode()))
     return RequestEvent(id=event.id, state=str(value["state"]), at=str(value.get("at", "")))

@@ -239,12 +239,10 @@ def _expiry(value: Any) -> int:
 
 def _expected_errors(plan: Plan) -> tuple[ColumnError, ...]:
     from privacy.answer import expected_error95
-    from privacy.session import SumParameters
+    from privacy.planning import plan_parameters
 
     try:
-        params = SumParameters.of(
-            n=plan.holders, colluders=plan.colluders, dropouts=plan.dropouts, min_holders=plan.min_holders
-        )
+        params = plan_parameters(plan)
     except ParametersInvalid as err:
         raise _rejected([Violation("plan", f"no sum is possible: {err}")]) from err
     return tuple(ColumnError(each.column, each.error95, each.rows) for each in expected_error95(plan, params))

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from holder.engine import Engine
 from holder.errors import (
-    AssetNotRegistered,
     AssetUnknown,
     DataRefused,
     EngineFailed,
@@ -238,17 +237,6 @@ def open_source(asset: AssetSettings, engine: EngineSettings) -> Engine:
     from holder.sqlalchemy_engine import open_table
 
     return open_table(asset.source)
-
-
-def require_registered(stored: StoredAsset | None, name: str) -> StoredAsset:
-    """Return a registered asset.
-
-    Raises:
-        AssetNotRegistered: it has no snapshot yet.
-    """
-    if stored is None:
-        raise AssetNotRegistered(f"asset {name} is not registered: run the registration first")
-    return stored
 
 
 def _require_same(stored: StoredAsset, found: Mapping[str, Any]) -> None:

@@ -248,11 +248,3 @@ class SealRefused(Refusal):
 
 class RestoredBackup(Refusal):
     """This store is older than what was already sent: it refuses open sessions, so that nothing is drawn twice."""
-
-
-class ClosedOnChain(Refusal):
-    """The contract closed the request."""
-
-
-class SealedWithoutUs(Refusal):
-    """The request was sealed without this holder's contribution."""

@@ -6,7 +6,6 @@ interrupted goes on. They can run beside a node of the same home.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,8 +20,6 @@ from ledger.types import Address, Asset, AssetStatus, Digest, Line, to_hex
 from privacy.policy import Policy
 
 WAIT_S: Final = 60.0
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

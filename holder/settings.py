@@ -18,7 +18,6 @@ from ledger.errors import MalformedValue
 from ledger.types import Deployment
 
 CONFIG_NAME: Final = "config.json"
-KEYSTORE_NAME: Final = "keystore.json"
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from sqlglot import exp
 from holder.engine import Engine, Reading, by_code_point
 from holder.errors import RowsExceedCeiling, SchemaMismatch
 from holder.vault import derive_key
+from ledger.log.tree import EMPTY_ROOT, fold_right, level_above, node_hash
 from ledger.signing import Signer
 from ledger.types import Digest
 from privacy.columns import ColumnType
@@ -107,18 +108,13 @@ class MerkleTree:
     def _add(self, height: int, node: bytes) -> None:
         self.size += 1 << height
         while self._peaks and self._peaks[-1][0] == height:
-            node = _node(self._peaks.pop()[1], node)
+            node = node_hash(self._peaks.pop()[1], node)
             height += 1
         self._peaks.append((height, node))
 
     def root(self) -> bytes:
         """Return the root of the leaves so far; SHA-256 of nothing for none."""
-        if not self._peaks:
-            return hashlib.sha256(b"").digest()
-        root = self._peaks[-1][1]
-        for _, peak in reversed(self._peaks[:-1]):
-            root = _node(peak, root)
-        return root
+        return fold_right([peak for _, peak in self._peaks]) if self._peaks else EMPTY_ROOT
 
 
 def _aligned(size: int) -> int:
@@ -128,15 +124,9 @@ def _aligned(size: int) -> int:
 
 def _subtree(nodes: list[bytes]) -> bytes:
     """Return the root of a power of two of nodes."""
-    sha256 = hashlib.sha256
     while len(nodes) > 1:
-        pairs = iter(nodes)
-        nodes = [sha256(b"\x01" + left + right).digest() for left, right in zip(pairs, pairs, strict=True)]
+        nodes = level_above(nodes)
     return nodes[0]
-
-
-def _node(left: bytes, right: bytes) -> bytes:
-    return hashlib.sha256(b"\x01" + left + right).digest()
 
 
 def _leaf(salted: hashlib._Hash, position: int, row: bytes) -> bytes:

@@ -1,16 +1,14 @@
-"""Privacy accounting in whole micro-ρ: losses round up, budgets round down; and what ρ means as (ε, δ).
+"""Privacy accounting in whole micro-ρ: how a charge is split over lanes, and what ρ means as (ε, δ).
 
 Source: Bun, Steinke, "Concentrated Differential Privacy", 2016 (zCDP, composition by addition).
 """
 
 import math
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from decimal import Decimal
 
 from privacy.decimals import RHO_SCALE, decimal_text
-from privacy.errors import BudgetExceeded, BudgetInvalid
-
-RHO_MICRO_MAX = (1 << 64) - 1
+from privacy.errors import BudgetInvalid
 
 DELTA_DEFAULT = Decimal("0.000000001")
 """δ at which losses are shown if neither policy nor buyer says another: below one in the number of people."""
@@ -22,80 +20,6 @@ _SLACK = 1e-12
 def split_rho(rho_micro: int, parts: int) -> tuple[int, ...]:
     """Split ρ evenly over lanes, each share rounded down: their sum never exceeds the charge."""
     return (rho_micro // parts,) * parts if parts else ()
-
-
-def loss_micro(rho: Decimal) -> int:
-    """Return a privacy loss in micro-ρ, rounded up."""
-    return _micro(rho, ROUND_CEILING)
-
-
-def budget_micro(rho: Decimal) -> int:
-    """Return a budget in micro-ρ, rounded down."""
-    return _micro(rho, ROUND_FLOOR)
-
-
-def _micro(rho: Decimal, rounding: str) -> int:
-    if not rho.is_finite() or rho < 0:
-        raise BudgetInvalid(f"rho must be finite and not negative, not {rho}")
-    micro = int((rho * RHO_SCALE).to_integral_value(rounding=rounding))
-    if micro > RHO_MICRO_MAX:
-        raise BudgetInvalid(f"rho must be below 2^64 micro-rho, not {rho}")
-    return micro
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """A budget line: reserved + spent ≤ total, whatever happens.
-
-    Each change returns a new value; a caller stores it in the same write transaction in which it read the
-    old one.
-    """
-
-    total_micro: int
-    reserved_micro: int = 0
-    spent_micro: int = 0
-
-    def __post_init__(self) -> None:
-        amounts = (self.total_micro, self.reserved_micro, self.spent_micro)
-        if any(amount < 0 for amount in amounts) or self.reserved_micro + self.spent_micro > self.total_micro:
-            raise BudgetInvalid("expected 0 <= reserved + spent <= total, in micro-rho")
-
-    @property
-    def available_micro(self) -> int:
-        """What may still be reserved."""
-        return self.total_micro - self.reserved_micro - self.spent_micro
-
-    def reserve(self, rho_micro: int) -> "Budget":
-        """Return the budget with a reservation made, before any data is read.
-
-        Raises:
-            BudgetExceeded: there is not that much left.
-            BudgetInvalid: the amount is not positive.
-        """
-        _require_positive(rho_micro)
-        if rho_micro > self.available_micro:
-            raise BudgetExceeded(asked=rho_micro, available=self.available_micro)
-        return Budget(self.total_micro, self.reserved_micro + rho_micro, self.spent_micro)
-
-    def charge(self, rho_micro: int) -> "Budget":
-        """Return the budget with a reservation turned into a charge, at the seal; it is never refunded."""
-        self._require_reserved(rho_micro)
-        return Budget(self.total_micro, self.reserved_micro - rho_micro, self.spent_micro + rho_micro)
-
-    def release(self, rho_micro: int) -> "Budget":
-        """Return the budget with a reservation given back: only if the request closed before its seal."""
-        self._require_reserved(rho_micro)
-        return Budget(self.total_micro, self.reserved_micro - rho_micro, self.spent_micro)
-
-    def _require_reserved(self, rho_micro: int) -> None:
-        _require_positive(rho_micro)
-        if rho_micro > self.reserved_micro:
-            raise BudgetInvalid(f"expected at most the reserved {self.reserved_micro}, not {rho_micro}")
-
-
-def _require_positive(rho_micro: int) -> None:
-    if rho_micro <= 0:
-        raise BudgetInvalid(f"expected a positive amount of micro-rho, not {rho_micro}")
 
 
 def zcdp_epsilon(rho_micro: int, delta: float) -> float:

@@ -193,14 +193,5 @@ class AnswerInvalid(PlanningError):
     """Cells or numbers of survivors that cannot belong to the plan."""
 
 
-class BudgetExceeded(PlanningError):
-    """A charge that the budget line does not hold."""
-
-    def __init__(self, *, asked: int, available: int) -> None:
-        self.asked = asked
-        self.available = available
-        super().__init__(f"asked for {asked} micro-rho, but {available} are available")
-
-
 class BudgetInvalid(PlanningError):
-    """A privacy-loss amount that is no whole, non-negative number of micro-rho."""
+    """A privacy loss below zero, or a δ that is not between 0 and 1."""

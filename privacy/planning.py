@@ -77,7 +77,11 @@ def verify_plan(plan: Plan, policy: Policy) -> None:
 
 
 def plan_parameters(plan: Plan) -> SumParameters:
-    """Return the parameters of the sum if every planned holder approves."""
+    """Return the parameters of the sum if every planned holder approves.
+
+    Raises:
+        ParametersInvalid: no sum is possible with them.
+    """
     return SumParameters.of(
         n=plan.holders, colluders=plan.colluders, dropouts=plan.dropouts, min_holders=plan.min_holders
     )

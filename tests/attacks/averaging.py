@@ -11,11 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from privacy.accounting import Budget
-from privacy.errors import BudgetExceeded
 from tests.attacks.bounds import Guesses, secret_bits
 from tests.attacks.broken import SILENT
-from tests.attacks.world import REAL, Mechanism, attack_policy, open_market, people, release, report
+from tests.attacks.world import (
+    REAL,
+    Mechanism,
+    attack_policy,
+    open_market,
+    own_ledger,
+    people,
+    release,
+    report,
+)
 
 RHO_MICRO = 50_000
 WHOLE = {"questions": 100, "slots": 1000, "total_micro": 1_000_000}
@@ -26,18 +33,21 @@ def run(*, questions: int, slots: int, total_micro: int) -> dict[str, Any]:
     bits = secret_bits("averaging", slots)
     half = slots // 2
     table = people(slots, slot=np.arange(slots), flag=bits)
-    budget, asked, refused = Budget(total_micro), [], 0
-    with open_market(attack_policy(slots=slots), table.iloc[:half], table.iloc[half:]) as market:
+    asked, refused, spent_micro = [], 0, 0
+    with (
+        own_ledger(total_micro) as charge,
+        open_market(attack_policy(slots=slots), table.iloc[:half], table.iloc[half:]) as market,
+    ):
         for number in range(questions):
-            try:
-                budget = budget.reserve(RHO_MICRO).charge(RHO_MICRO)
-            except BudgetExceeded:
+            charged = charge(RHO_MICRO)
+            if charged is None:
                 refused += 1
                 continue
+            spent_micro = charged
             sql = f"SELECT COUNT(*) FROM 用电 WHERE flag = 1 AND month > {-1 - number} GROUP BY slot"
             plan = market.plan(sql, RHO_MICRO)
             asked.append((plan, market.cells(plan)))
-        one = market.plan("SELECT COUNT(*) FROM 用电 WHERE flag = 1 GROUP BY slot", budget.spent_micro)
+        one = market.plan("SELECT COUNT(*) FROM 用电 WHERE flag = 1 GROUP BY slot", spent_micro)
         cells = market.cells(one)
     hashes = {plan.hash() for plan, _ in asked}
     found, naked = (_guess(asked, bits, mechanism) for mechanism in (REAL, SILENT))

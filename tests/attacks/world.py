@@ -5,6 +5,7 @@ sealed sum only the masks are left out, which come off again. Two honest holders
 parameters of four holders allow, so that the attacker meets exactly the σ² that is claimed and no more.
 """
 
+import itertools
 import json
 import os
 import platform
@@ -22,6 +23,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from holder.duckdb_engine import DuckDbEngine, open_frame
+from holder.errors import BudgetExhausted
 from holder.settings import EngineSettings
 from holder.sums import compute_cells
 from privacy.answer import AnswerTable, decode_answer
@@ -30,6 +32,7 @@ from privacy.plan import Plan
 from privacy.planning import plan_parameters
 from privacy.policy import Policy
 from privacy.session import SumParameters
+from tests.holder.store_world import LINE, make_store, seen
 from tests.privacy.plan_world import POLICY, plan_of, policy_of
 
 HOLDERS, HONEST, COLLUDERS = 4, 2, 1
@@ -159,6 +162,35 @@ def people(count: int, **columns: Any) -> pd.DataFrame:
         "b": "w",
     }
     return pd.DataFrame({**ordinary, **columns}, index=numbers)
+
+
+@contextmanager
+def own_ledger(total_micro: int) -> Iterator[Callable[[int], int | None]]:
+    """Open a holder's own ledger with one budget line of that total.
+
+    Yields:
+        What charges ρ in micro-ρ for a request and returns what is spent by then; None, and no charge, if it does not fit.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        store = make_store(Path(folder))
+        store.put_line(LINE, "person", total_micro)
+        numbers = itertools.count()
+
+        def charge(rho_micro: int) -> int | None:
+            request_id = seen(store, next(numbers), rho=rho_micro)
+            try:
+                store.approve(request_id, {})
+            except BudgetExhausted:
+                return None
+            store.mark_sealed(request_id, block=1)
+            line = store.line(LINE)
+            assert line is not None
+            return line.spent
+
+        try:
+            yield charge
+        finally:
+            store.engine.dispose()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from ledger.encoding import keccak
 from ledger.http_auth import verify_http_signature
 from ledger.signing import Signer
 from ledger.types import Digest, to_hex
-from tests.holder.test_store import request_for
+from tests.holder.store_world import request_for
 
 SIGNER = Signer(keccak(b"exchange client"))
 ID = Digest(bytes([7]) * 32)
