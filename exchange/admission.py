@@ -27,7 +27,7 @@ from exchange.errors import (
 )
 from exchange.participants import Participants
 from exchange.settings import AdmissionTerms
-from exchange.standing import NewestFacts, status_end
+from exchange.standing import NewestFacts, history_end, status_end
 from exchange.store import Store
 from exchange.types import AdmittedLicence
 from ledger.licences.bundle import Bundle
@@ -269,11 +269,7 @@ def _licence_of(
     status, history, place = facts.status, facts.issuer, facts.inclusion
     if not isinstance(status, StatusFact) or not isinstance(history, IssuerHistory) or place is None:
         raise LicenceUnconfirmed((Missing.STATUS.value,), None)
-    ends = [
-        status_end(status, policy),
-        history.expires_at,
-        history.issued_at + policy.issuer_age_s + 1,
-    ]
+    ends = [status_end(status, policy), history_end(history, policy)]
     if isinstance(facts.recognition, RecognitionFact):
         ends.append(facts.recognition.recognition.expires_at)
     return AdmittedLicence(

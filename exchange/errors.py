@@ -334,13 +334,6 @@ class MarketFull(Unavailable):
         super().__init__(f"{limit} requests are in flight, the most that this exchange takes")
 
 
-class ChainAway(Unavailable):
-    """The chain cannot be read, and what is asked needs it."""
-
-    def __init__(self) -> None:
-        super().__init__("the chain cannot be reached: try again later")
-
-
 class CityAway(Unavailable):
     """A city's licence service cannot be reached, or does not answer as it should."""
 

@@ -160,8 +160,7 @@ def judge(
         LicenceUnconfirmed: nothing speaks against it, but a fact is stale or the clock is behind.
     """
     key_fault, is_covered = _key_fault(licence, history), licence.log_index < history.size
-    history_ends = min(history.expires_at, history.issued_at + policy.issuer_age_s + 1)
-    status_ends = status_end(status, policy)
+    history_ends, status_ends = history_end(history, policy), status_end(status, policy)
     fault = key_fault if is_covered else ""
     fault = fault or _status_fault(licence, status, is_stale=now_s >= status_ends)
     seen = max(checkpoint.quorum_at or 0, history.issued_at, status.claims.issued_at)
@@ -177,6 +176,11 @@ def judge(
         if missing:
             raise _lacking(licence, *missing)
     return Standing(fault, status.claims.issued_at, min(history_ends, status_ends))
+
+
+def history_end(history: IssuerHistory, policy: TrustPolicy) -> int:
+    """Return the Unix time from which an issuer history is stale."""
+    return min(history.expires_at, history.issued_at + policy.issuer_age_s + 1)
 
 
 def status_end(status: StatusFact, policy: TrustPolicy) -> int:

@@ -125,15 +125,6 @@ class Store:
         rows, following = self._page(select(assets), assets, after, limit)
         return Page(tuple(map(_asset, rows)), following)
 
-    def assets_of(self, asset_ids: Sequence[Digest]) -> list[AssetRecord]:
-        """Return the assets with these ids, ascending by holder, then id."""
-        rows = self._rows(
-            select(assets)
-            .where(assets.c.asset_id.in_(asset_ids))
-            .order_by(assets.c.holder, assets.c.asset_id)
-        )
-        return [_asset(row) for row in rows]
-
     def put_asset(self, record: AssetRecord) -> None:
         """Insert an asset or replace it."""
         values = {name: getattr(record, name) for name in AssetRecord.__dataclass_fields__}
@@ -429,14 +420,6 @@ def is_nonce_used(connection: Connection, buyer: Address, nonce: int) -> bool:
     """Say whether the buyer used this request nonce before."""
     wanted = (requests.c.buyer == buyer) & (requests.c.nonce == str(nonce))
     return connection.execute(select(requests.c.number).where(wanted)).first() is not None
-
-
-def stage_of(connection: Connection, request_id: Digest) -> Stage | None:
-    """Return the stage of a request, or None if there is none."""
-    found = connection.execute(
-        select(requests.c.stage).where(requests.c.request_id == request_id)
-    ).scalar_one_or_none()
-    return None if found is None else Stage(found)
 
 
 def requests_of_plan(connection: Connection, buyer: Address, plan_hash: bytes) -> list[tuple[Digest, Stage]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Generic, TypeVar
 
-from ledger.types import Address, Asset, AssetStatus, Digest, Participant, Request, RequestState
+from ledger.types import Address, Asset, AssetStatus, Digest, Participant, Request
 
 T = TypeVar("T")
 
@@ -34,7 +34,6 @@ class Stage(StrEnum):
 
 FINAL_STAGES: Final = frozenset({Stage.REFUSED, Stage.SETTLED, Stage.CLOSED, Stage.WITHHELD})
 ANSWERED_STAGES: Final = frozenset({Stage.ANSWERED, Stage.SETTLED, Stage.DISPUTED})
-STAGE_OF_STATE: Final = {state: Stage(state.name.lower()) for state in RequestState if state}
 
 
 @dataclass(frozen=True, slots=True)

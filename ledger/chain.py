@@ -134,14 +134,6 @@ class Chain:
         """
         return data_bytes(self.request("eth_call", _tx_object(to, data, 0, sender), _tag(block)))
 
-    def estimate_gas(self, to: Address, data: bytes, sender: Address, value: int = 0) -> int:
-        """Return the gas that a transaction would take on the newest block.
-
-        Raises:
-            CallReverted: it would revert.
-        """
-        return quantity(self.request(*_flat(estimate_call(to, data, sender, value))))
-
     def receipt(self, tx_hash: bytes) -> TxReceipt | None:
         """Return a mined transaction's receipt, None while there is none."""
         return parse_receipt(self.request(*_flat(receipt_call(tx_hash))))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from ledger.abi import decode_revert as decode_revert
 from ledger.abi import interface
 from ledger.chain import Chain, RawLog
+from ledger.contract import Contract
 from ledger.encoding import keccak
-from ledger.errors import CallReverted
 from ledger.events import EVENTS, build_event, request_to_tuple
 from ledger.members import commitment_hash as commitment_hash
 from ledger.members import detail_contributed as detail_contributed
@@ -41,38 +41,10 @@ from ledger.types import Member as Member
 from ledger.types import SessionKeys as SessionKeys
 
 
-class _Contract:
-    """One contract at one address."""
-
-    _name: str
-
-    def __init__(self, chain: Chain, address: Address) -> None:
-        self.chain, self.address = chain, address
-
-    def _call(self, function: str, *arguments: Any) -> Call:
-        return Call(self.address, interface(self._name).encode(function, *arguments))
-
-    def _read(self, function: str, *arguments: Any, block: int | None = None) -> tuple[Any, ...]:
-        """Read from the chain.
-
-        Raises:
-            ContractReverted: by name.
-            ChainUnreachable: no answer.
-            MalformedValue: there is no such contract at the address.
-        """
-        abi = interface(self._name)
-        try:
-            return abi.decode(
-                function, self.chain.call(self.address, abi.encode(function, *arguments), block)
-            )
-        except CallReverted as err:
-            raise decode_revert(err.data) from err
-
-
-class Participants(_Contract):
+class Participants(Contract):
     """Who takes part, in which roles, with which keys."""
 
-    _name = "Participants"
+    name = "Participants"
 
     def admit(self, account: Address, operator: Address, roles: Roles, x25519: bytes) -> Call:
         """Admit an account (registrar)."""
@@ -100,33 +72,32 @@ class Participants(_Contract):
 
     def get(self, account: Address) -> Participant:
         """Read a participant; its status is NONE when the account was never admitted."""
-        (p,) = self._read("get", account)
-        operator, roles, status, key_version, since, x25519 = p
+        operator, roles, status, key_version, since, x25519 = self._read("get", account)
         return Participant(
             account, operator, Roles(roles), ParticipantStatus(status), key_version, since, x25519
         )
 
     def is_active(self, account: Address, roles: Roles) -> bool:
         """Say whether the account is active and has all of `roles`."""
-        return bool(self._read("isActive", account, int(roles))[0])
+        return bool(self._read("isActive", account, int(roles)))
 
     def holder_of(self, operator: Address) -> Address:
         """Read the holder account of an operator, zero if it has none."""
-        return Address(self._read("holderOf", operator)[0])
+        return Address(self._read("holderOf", operator))
 
     def successor_of(self, account: Address) -> Address:
         """Read the account that took this one's place, zero if none did."""
-        return Address(self._read("successorOf", account)[0])
+        return Address(self._read("successorOf", account))
 
     def root_of(self, account: Address) -> Address:
         """Read the first account of the same participant, which its budget lines are bound to."""
-        return Address(self._read("rootOf", account)[0])
+        return Address(self._read("rootOf", account))
 
 
-class Assets(_Contract):
+class Assets(Contract):
     """Data assets, their versions, and which broker may list them."""
 
-    _name = "AssetRegistry"
+    name = "AssetRegistry"
 
     def register(
         self,
@@ -165,20 +136,20 @@ class Assets(_Contract):
 
     def get(self, asset: bytes, *, block: int | None = None) -> Asset:
         """Read an asset; its status is NONE (0) when it was never registered."""
-        ((holder, version, grade, status, line, policy, root, descriptor),) = self._read(
+        (holder, version, grade, status, line, policy, root, descriptor) = self._read(
             "get", asset, block=block
         )
         return Asset(Digest(asset), holder, version, grade, status, line, policy, root, descriptor)
 
     def entrusted_to(self, listing: bytes, asset: bytes) -> Address:
         """Read the broker that may list the asset under `listing`, zero if none."""
-        return Address(self._read("entrustedTo", listing, asset)[0])
+        return Address(self._read("entrustedTo", listing, asset))
 
 
-class ComputeLedger(_Contract):
+class ComputeLedger(Contract):
     """The life of a request."""
 
-    _name = "ComputeLedger"
+    name = "ComputeLedger"
 
     def open_line(self, key_space: str, total: int) -> Call:
         """Fix, once, the whole budget of one of the caller's lines, in micro-ρ."""
@@ -265,42 +236,42 @@ class ComputeLedger(_Contract):
 
     def state(self, request_id: bytes, *, block: int | None = None) -> RequestStatus:
         """Read what changes about a request; its state is NONE when it was never opened."""
-        ((state, *counters),) = self._read("status", request_id, block=block)
+        state, *counters = self._read("status", request_id, block=block)
         return RequestStatus(RequestState(state), *counters)
 
     def line(self, line: bytes, *, block: int | None = None) -> Line:
         """Read a budget line; its total is 0 when it was never opened."""
-        return Line(*self._read("line", line, block=block)[0])
+        return Line(*self._read("line", line, block=block))
 
     def member_digest(self, request_id: bytes, holder: Address) -> bytes:
         """Read a member's stage (first byte) and digest (31 bytes), zero if it did not approve."""
-        return bytes(self._read("member", request_id, holder)[0])
+        return bytes(self._read("member", request_id, holder))
 
     def answer_root(self, request_id: bytes) -> bytes:
         """Read the answer's root, zero before it was posted."""
-        return bytes(self._read("answerRoot", request_id)[0])
+        return bytes(self._read("answerRoot", request_id))
 
     def commitment_sum(self, request_id: bytes) -> bytes:
         """Read the sum of the commitments so far, 128 bytes."""
-        return bytes(self._read("commitmentSum", request_id)[0])
+        return bytes(self._read("commitmentSum", request_id))
 
     def is_nonce_used(self, buyer: Address, nonce: int) -> bool:
         """Say whether the buyer's nonce was used."""
-        return bool(self._read("nonceUsed", buyer, nonce)[0])
+        return bool(self._read("nonceUsed", buyer, nonce))
 
     def session(self, request: Request, members: Sequence[Member]) -> Digest:
         """Read the session id as the contract computes it."""
-        return Digest(self._read("session", request_to_tuple(request), _rows(members))[0])
+        return Digest(self._read("session", request_to_tuple(request), _rows(members)))
 
     def window(self) -> int:
         """Read the window after an answer, and for each demand, in blocks."""
-        return int(self._read("window")[0])
+        return int(self._read("window"))
 
 
-class Settlement(_Contract):
+class Settlement(Contract):
     """Credits, escrows and bonds, in credit minor units."""
 
-    _name = "Settlement"
+    name = "Settlement"
 
     def mint(self, to: Address, amount: int) -> Call:
         """Make credits against a payment (bank)."""
@@ -324,15 +295,15 @@ class Settlement(_Contract):
 
     def balance_of(self, account: Address) -> int:
         """Read an account's credits."""
-        return int(self._read("balanceOf", account)[0])
+        return int(self._read("balanceOf", account))
 
     def bond_of(self, broker: Address) -> Bond:
         """Read a broker's bond."""
-        return Bond(*self._read("bondOf", broker)[0])
+        return Bond(*self._read("bondOf", broker))
 
     def escrow_of(self, request_id: bytes) -> int:
         """Read what is locked for a request."""
-        return int(self._read("escrowOf", request_id)[0])
+        return int(self._read("escrowOf", request_id))
 
 
 class Contracts:
@@ -345,7 +316,7 @@ class Contracts:
         self.ledger = ComputeLedger(chain, deployment.ledger)
         self.settlement = Settlement(chain, deployment.settlement)
         self._by_address: Final = {
-            contract.address: contract._name
+            contract.address: contract.name
             for contract in (self.participants, self.assets, self.ledger, self.settlement)
         }
 

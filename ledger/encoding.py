@@ -15,7 +15,6 @@ from ledger.errors import MalformedValue
 Digest = NewType("Digest", bytes)  # 32 bytes
 Address = NewType("Address", bytes)  # 20 bytes
 WORD: Final = 32
-U16_MAX: Final = (1 << 16) - 1
 U64_MAX: Final = (1 << 64) - 1
 U128_MAX: Final = (1 << 128) - 1
 U256_MAX: Final = (1 << 256) - 1

@@ -45,7 +45,6 @@ EVENTS: Final[Mapping[str, type[t.Event]]] = {
         t.Withheld,
     )
 }
-REQUEST_FIELD: Final = "id"  # the contracts' name of a request's id
 
 
 def build_event(name: str, arguments: Mapping[str, Any], at: t.EventRef) -> t.Event:

@@ -16,6 +16,7 @@ import json
 import os
 import secrets
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -39,9 +40,9 @@ from ledger.errors import (
 from ledger.signing import Signer
 
 PASSPHRASE_MIN: Final = 8
-_SCRYPT: Final = {"n": 1 << 15, "r": 8, "p": 3, "dklen": 32}  # 32 MiB; OWASP's equivalent of n = 2^17, p = 1
+SCRYPT: Final = {"n": 1 << 15, "r": 8, "p": 3, "dklen": 32}  # 32 MiB; OWASP's equivalent of n = 2^17, p = 1
 _SCRYPT_MEMORY_MAX: Final = 1 << 30
-_FILE_MAX: Final = 16_384
+FILE_MAX: Final = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def create(path: Path, passphrase: str, keys: Keys | None = None) -> Keys:
     if path.exists():
         raise KeystoreExists(f"{path} exists and is not overwritten")
     made = keys or Keys.generate()
-    _write_new(path, _seal(made, passphrase))
+    write_new(path, _seal(made, passphrase))
     return made
 
 
@@ -96,7 +97,7 @@ def load(path: Path, passphrase: str) -> Keys:
         KeystoreMalformed: it is no keystore of this version.
         WrongPassphrase: the passphrase does not open it, or the file was altered.
     """
-    return _open(_read(path), passphrase)
+    return _open(read_file(path), passphrase)
 
 
 def address_in(path: Path) -> bytes:
@@ -105,7 +106,7 @@ def address_in(path: Path) -> bytes:
     Raises:
         KeystoreMissing, KeystoreMalformed.
     """
-    return bytes.fromhex(_parse(_read(path))["address"])
+    return bytes.fromhex(_parse(read_file(path))["address"])
 
 
 def backup(path: Path, target: Path, passphrase: str) -> None:
@@ -115,11 +116,11 @@ def backup(path: Path, target: Path, passphrase: str) -> None:
         KeystoreExists: the target exists.
         KeystoreMissing, KeystoreMalformed, WrongPassphrase: as `load`.
     """
-    data = _read(path)
+    data = read_file(path)
     _open(data, passphrase)
     if target.exists():
         raise KeystoreExists(f"{target} exists and is not overwritten")
-    _write_new(target, data)
+    write_new(target, data)
 
 
 def restore(source: Path, path: Path, passphrase: str) -> Keys:
@@ -129,11 +130,11 @@ def restore(source: Path, path: Path, passphrase: str) -> Keys:
         KeystoreExists: there is a keystore at `path`.
         KeystoreMissing, KeystoreMalformed, WrongPassphrase: as `load`.
     """
-    data = _read(source)
+    data = read_file(source)
     keys = _open(data, passphrase)
     if path.exists():
         raise KeystoreExists(f"{path} exists and is not overwritten")
-    _write_new(path, data)
+    write_new(path, data)
     return keys
 
 
@@ -155,7 +156,7 @@ def change_passphrase(path: Path, old: str, new: str) -> None:
 
 def _seal(keys: Keys, passphrase: str) -> bytes:
     salt, iv, nonce = secrets.token_bytes(32), secrets.token_bytes(16), secrets.token_bytes(12)
-    derived = _derive(passphrase, salt, _SCRYPT)
+    derived = derive(passphrase, salt, SCRYPT)
     ciphertext = _aes_ctr(derived[:16], iv, keys.signer.raw_private_key())
     document: dict[str, Any] = {
         "version": 3,
@@ -166,7 +167,7 @@ def _seal(keys: Keys, passphrase: str) -> bytes:
             "cipherparams": {"iv": iv.hex()},
             "ciphertext": ciphertext.hex(),
             "kdf": "scrypt",
-            "kdfparams": {**_SCRYPT, "salt": salt.hex()},
+            "kdfparams": {**SCRYPT, "salt": salt.hex()},
             "mac": keccak(derived[16:] + ciphertext).hex(),
         },
     }
@@ -187,7 +188,7 @@ def _open(data: bytes, passphrase: str) -> Keys:
         ciphertext = _hex(crypto["ciphertext"], 32)
         mac, iv = _hex(crypto["mac"], 32), _hex(crypto["cipherparams"]["iv"], 16)
         nonce, sealed = _hex(extra["nonce"], 12), _hex(extra.pop("ciphertext"), 48)
-        derived = _derive(passphrase, salt, crypto["kdfparams"])
+        derived = derive(passphrase, salt, crypto["kdfparams"])
     except (KeyError, TypeError, AttributeError, MalformedValue) as err:
         raise KeystoreMalformed("expected a V3 keystore with an x25519 section") from err
     if not hmac.compare_digest(keccak(derived[16:] + ciphertext), mac):
@@ -218,7 +219,18 @@ def _hex(text: object, length: int) -> bytes:
     return parse_hex(f"0x{text}", "keystore", length)
 
 
-def _derive(passphrase: str, salt: bytes, parameters: dict[str, Any]) -> bytes:
+def derive(passphrase: str, salt: bytes, parameters: Mapping[str, Any]) -> bytes:
+    """Return what scrypt makes of a passphrase, 32 bytes.
+
+    Args:
+        parameters: `n`, `r`, `p` and `dklen`; from a file, so they are checked.
+
+    Raises:
+        KeystoreMalformed: they are no integers, ask for other than 32 bytes, or cost more than 1 GiB.
+        KeyError: one is missing.
+
+    Source: RFC 7914.
+    """
     n, r, p, dklen = (parameters[name] for name in ("n", "r", "p", "dklen"))
     if not all(isinstance(value, int) for value in (n, r, p, dklen)) or dklen != 32:
         raise KeystoreMalformed("expected integer scrypt parameters and 32 bytes of key")
@@ -246,20 +258,33 @@ def _aes_ctr(key: bytes, iv: bytes, data: bytes) -> bytes:
 # --- files -----------------------------------------------------------------------------------------------
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """Return the bytes of a key file.
+
+    Raises:
+        KeystoreMissing: there is no file.
+        KeystoreMalformed: it is longer than 16 KiB.
+        KeystoreError: it cannot be read.
+    """
     try:
         with path.open("rb") as file:
-            data = file.read(_FILE_MAX + 1)
+            data = file.read(FILE_MAX + 1)
     except FileNotFoundError as err:
         raise KeystoreMissing(f"no keystore at {path}") from err
     except OSError as err:
         raise KeystoreError(f"{path} cannot be read: {err.strerror}") from err
-    if len(data) > _FILE_MAX:
-        raise KeystoreMalformed(f"expected at most {_FILE_MAX} bytes")
+    if len(data) > FILE_MAX:
+        raise KeystoreMalformed(f"expected at most {FILE_MAX} bytes")
     return data
 
 
-def _write_new(path: Path, data: bytes) -> None:
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file (mode 0600) in one step, durably, where there is none; its directory is made (mode 0700) when missing.
+
+    Raises:
+        KeystoreExists: there is a file already.
+        KeystoreError: it cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         temporary = _write_temporary(path, data)

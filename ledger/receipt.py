@@ -37,7 +37,6 @@ SIZE_MAX: Final = 1 << 25
 CELLS_MAX: Final = 1 << 17
 CELL_BOUND: Final = (1 << 62) - 1  # |X_j| < 2^62
 BLS_ORDER: Final = 0x73EDA753299D7D483339D80809A1D80553BDA402FFFE5BFEFFFFFFFF00000001  # q
-_PLAN_KEYS: Final = frozenset({"version", "kind", "listing"})
 
 Scalar = str | int | float | None
 Table = tuple[tuple[Scalar, ...], ...]

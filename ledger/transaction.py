@@ -1,6 +1,6 @@
 """Signed transactions of type 2.
 
-Source: EIP-1559; EIP-2718; Ethereum Yellow Paper, appendix B (RLP).
+Source: EIP-1559; EIP-2718.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ledger.encoding import keccak
+from ledger.rlp import Item, encode, encode_number
 from ledger.signing import Signer
 from ledger.types import Address
 
@@ -52,32 +53,12 @@ def sign_transaction(
         value: wei.
     """
     numbers = (chain_id, nonce, fees.priority, fees.max_fee, gas_limit)
-    body = [*map(_number, numbers), _string(to or b""), _number(value), _string(data), _list([])]
-    signature = signer.sign(keccak(_TYPE + _list(body)))
-    r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:64], "big")
-    return _TYPE + _list([*body, _number(signature[64] - 27), _number(r), _number(s)])
+    body: list[Item] = [*map(encode_number, numbers), to or b"", encode_number(value), data, []]
+    signature = signer.sign(keccak(_TYPE + encode(body)))
+    parity, r, s = signature[64] - 27, signature[:32].lstrip(b"\0"), signature[32:64].lstrip(b"\0")
+    return _TYPE + encode([*body, encode_number(parity), r, s])
 
 
 def contract_address(creator: Address, nonce: int) -> Address:
     """Return the address of the contract that an account creates with this nonce."""
-    return Address(keccak(_list([_string(creator), _number(nonce)]))[12:])
-
-
-def _number(value: int) -> bytes:
-    return _string(value.to_bytes((value.bit_length() + 7) // 8, "big"))
-
-
-def _string(value: bytes) -> bytes:
-    return value if len(value) == 1 and value[0] < 0x80 else _prefix(0x80, len(value)) + value
-
-
-def _list(items: list[bytes]) -> bytes:
-    body = b"".join(items)
-    return _prefix(0xC0, len(body)) + body
-
-
-def _prefix(offset: int, length: int) -> bytes:
-    if length < 56:
-        return bytes([offset + length])
-    size = length.to_bytes((length.bit_length() + 7) // 8, "big")
-    return bytes([offset + 55 + len(size)]) + size
+    return Address(keccak(encode([creator, encode_number(nonce)]))[12:])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, fields
 from enum import IntEnum, IntFlag
-from typing import Final
+from typing import ClassVar, Self
 
 from ledger.encoding import (
     U64_MAX,
@@ -25,9 +25,6 @@ from ledger.request import MAX_HOLDERS as MAX_HOLDERS
 from ledger.request import Request as Request
 from ledger.request import RequestState as RequestState
 
-ZERO_DIGEST: Final = Digest(bytes(32))
-ZERO_ADDRESS: Final = Address(bytes(20))
-
 
 class Roles(IntFlag):
     """What a participant may do, as bits."""
@@ -43,44 +40,60 @@ class Roles(IntFlag):
 
 
 @dataclass(frozen=True, slots=True)
-class Deployment:
-    """Where the five contracts are. `block` is the block of the first of them."""
+class DeployedContracts:
+    """Where contracts that were deployed together are: a subclass adds the address of each.
 
+    Args:
+        chain_id: of the chain.
+        block: of the first of them.
+    """
+
+    _what: ClassVar[str]  # names the value in errors
     chain_id: int
-    participants: Address
-    assets: Address
-    ledger: Address
-    settlement: Address
-    manager: Address
+    _: KW_ONLY
     block: int
 
     def __post_init__(self) -> None:
-        require_range("deployment.chain_id", self.chain_id, 1, U256_MAX)
-        require_range("deployment.block", self.block, 0, U64_MAX)
-        for name in _CONTRACT_NAMES:
-            require_length(f"deployment.{name}", getattr(self, name), 20)
+        require_range(f"{self._what}.chain_id", self.chain_id, 1, U256_MAX)
+        require_range(f"{self._what}.block", self.block, 0, U64_MAX)
+        for name in self._names():
+            require_length(f"{self._what}.{name}", getattr(self, name), 20)
+
+    @classmethod
+    def _names(cls) -> list[str]:
+        return [field.name for field in fields(cls) if field.name not in ("chain_id", "block")]
 
     def to_json(self) -> dict[str, str]:
         """Return the JSON form: decimal strings and lower-case hex."""
-        contracts = {name: to_hex(getattr(self, name)) for name in _CONTRACT_NAMES}
+        contracts = {name: to_hex(getattr(self, name)) for name in self._names()}
         return {"chain_id": decimal(self.chain_id), **contracts, "block": decimal(self.block)}
 
     @classmethod
-    def from_json(cls, value: object) -> Deployment:
+    def from_json(cls, value: object) -> Self:
         """Read the JSON form, strictly.
 
         Raises:
             MalformedValue: a key missing or unknown, an encoding not canonical, a value out of range.
         """
-        given = require_keys("deployment", value, frozenset({"chain_id", "block", *_CONTRACT_NAMES}))
+        what, names = cls._what, cls._names()
+        given = require_keys(what, value, frozenset({"chain_id", "block", *names}))
         return cls(
-            chain_id=parse_decimal(given["chain_id"], "deployment.chain_id", 1, U256_MAX),
-            block=parse_decimal(given["block"], "deployment.block", 0, U64_MAX),
-            **{n: Address(parse_hex(given[n], f"deployment.{n}", 20)) for n in _CONTRACT_NAMES},
+            chain_id=parse_decimal(given["chain_id"], f"{what}.chain_id", 1, U256_MAX),
+            block=parse_decimal(given["block"], f"{what}.block", 0, U64_MAX),
+            **{name: Address(parse_hex(given[name], f"{what}.{name}", 20)) for name in names},
         )
 
 
-_CONTRACT_NAMES: Final = ("participants", "assets", "ledger", "settlement", "manager")
+@dataclass(frozen=True, slots=True)
+class Deployment(DeployedContracts):
+    """Where the market's five contracts are."""
+
+    _what = "deployment"
+    participants: Address
+    assets: Address
+    ledger: Address
+    settlement: Address
+    manager: Address
 
 
 # --- what the contracts keep -----------------------------------------------------------------------------

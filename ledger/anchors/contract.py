@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Final
 
-from ledger.abi import decode_revert, interface
 from ledger.anchors import types as t
-from ledger.chain import Chain, RawLog
-from ledger.errors import CallReverted
-from ledger.types import Address, Call, Digest, Event, EventRef, to_hex
+from ledger.contract import Contract
+from ledger.types import Address, Call, Digest, Event, EventRef
 
 ISSUER_EVENTS: Final[Mapping[str, type[Event]]] = {
     kind.__name__: kind
@@ -24,53 +22,10 @@ ISSUER_EVENTS: Final[Mapping[str, type[Event]]] = {
 }
 
 
-class _Contract:
-    """One contract at one address."""
-
-    _name: str
-
-    def __init__(self, chain: Chain, address: Address) -> None:
-        self.chain, self.address = chain, address
-
-    def _call(self, function: str, *arguments: Any) -> Call:
-        return Call(self.address, interface(self._name).encode(function, *arguments))
-
-    def _read(self, function: str, *arguments: Any, block: int | None = None) -> Any:
-        """Read a function's one answer.
-
-        Raises:
-            ContractReverted: by name.
-            ChainUnreachable: no answer.
-            MalformedValue: there is no such contract at the address.
-        """
-        abi = interface(self._name)
-        try:
-            answer = self.chain.call(self.address, abi.encode(function, *arguments), block)
-        except CallReverted as err:
-            raise decode_revert(err.data) from err
-        return abi.decode(function, answer)[0]
-
-    def _events(
-        self, names: Sequence[str], from_block: int, to_block: int
-    ) -> Iterator[tuple[str, dict[str, Any], RawLog]]:
-        """Read the named events of some blocks, both ends included, in the chain's order.
-
-        Raises:
-            MalformedLog: one does not decode.
-            ChainUnreachable: no answer.
-        """
-        abi = interface(self._name)
-        topics = [to_hex(topic) for topic, event in abi.events.items() if event.name in names]
-        for log in self.chain.logs([self.address], from_block, to_block, [topics]):
-            decoded = abi.decode_event(log)
-            if decoded is not None:
-                yield *decoded, log
-
-
-class LogAnchorContract(_Contract):
+class LogAnchorContract(Contract):
     """The newest head of one log on the chain."""
 
-    _name = "LogAnchor"
+    name = "LogAnchor"
 
     def anchor_call(self, root: bytes, size: int, status_root: bytes, proof: Sequence[bytes] = ()) -> Call:
         """Anchor a head (operator); the contract verifies the proof.
@@ -125,10 +80,10 @@ class LogAnchorContract(_Contract):
         ]
 
 
-class IssuerRegistryContract(_Contract):
+class IssuerRegistryContract(Contract):
     """Who may issue which licence types in which cities, and with which keys."""
 
-    _name = "IssuerRegistry"
+    name = "IssuerRegistry"
 
     def recognise(self, issuer: bytes, licence_type: bytes, city: bytes) -> Call:
         """Recognise an issuer for a licence type in a city (registrar)."""

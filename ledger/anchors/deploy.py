@@ -59,7 +59,9 @@ def deploy_trust(
     for name, address, receipt in zip(_CONTRACTS, (manager, anchor, issuers), receipts, strict=False):
         if receipt.contract_address != address:
             raise DeploymentFailed(name, "created at another address than was computed")
-    return TrustDeployment(chain.chain_id(), manager, anchor, issuers, min(r.block for r in receipts))
+    return TrustDeployment(
+        chain.chain_id(), manager, anchor, issuers, block=min(receipt.block for receipt in receipts)
+    )
 
 
 def _registrar_steps(manager: Address, issuers: Address, registrar: Address) -> list[Step]:

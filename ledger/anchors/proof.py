@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ledger.anchors import rlp
+from ledger import rlp
 from ledger.anchors.errors import EvidenceMalformed, WrongBinding, WrongChain, WrongContract
 from ledger.anchors.qbft import HEADER_MAX, block_hash, verify_header_seals
 from ledger.anchors.trie import NODE_MAX, verify_account_and_storage

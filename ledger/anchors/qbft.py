@@ -15,6 +15,7 @@ from ledger.anchors import rlp
 from ledger.anchors.errors import EvidenceMalformed, SealInvalid, SealsTooFew
 from ledger.encoding import keccak
 from ledger.errors import BadSignature
+from ledger.rlp import Item, encode
 from ledger.signing import SIGNATURE_LENGTH, recover
 from ledger.types import Address, Digest, to_hex
 
@@ -83,7 +84,7 @@ def block_hash(header_rlp: bytes) -> Digest:
     return _hash_with(fields, [*_extra(fields)[:3], b"", []])
 
 
-def _header(header_rlp: bytes) -> list[rlp.Item]:
+def _header(header_rlp: bytes) -> list[Item]:
     if len(header_rlp) > HEADER_MAX:
         raise EvidenceMalformed("header", f"at most {HEADER_MAX} bytes", f"{len(header_rlp)} bytes")
     fields = rlp.decode_list(header_rlp, "header")
@@ -94,7 +95,7 @@ def _header(header_rlp: bytes) -> list[rlp.Item]:
     return fields
 
 
-def _extra(fields: list[rlp.Item]) -> list[rlp.Item]:
+def _extra(fields: list[Item]) -> list[Item]:
     extra = rlp.decode_list(rlp.require_bytes(fields[_EXTRA], "extra data"), "extra data")
     if len(extra) != _EXTRA_ITEMS:
         raise EvidenceMalformed("extra data", f"{_EXTRA_ITEMS} items", f"{len(extra)}")
@@ -105,11 +106,11 @@ def _extra(fields: list[rlp.Item]) -> list[rlp.Item]:
     return extra
 
 
-def _hash_with(fields: list[rlp.Item], extra: list[rlp.Item]) -> Digest:
-    return keccak(rlp.encode([*fields[:_EXTRA], rlp.encode(extra), *fields[_EXTRA + 1 :]]))
+def _hash_with(fields: list[Item], extra: list[Item]) -> Digest:
+    return keccak(encode([*fields[:_EXTRA], encode(extra), *fields[_EXTRA + 1 :]]))
 
 
-def _sealers(digest: bytes, seals: list[rlp.Item]) -> frozenset[Address]:
+def _sealers(digest: bytes, seals: list[Item]) -> frozenset[Address]:
     """Return the accounts that sealed; a seal is r ‖ s ‖ v with v 0 or 1."""
     found: set[Address] = set()
     for seal in seals:

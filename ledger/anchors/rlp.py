@@ -1,31 +1,16 @@
-"""Recursive length prefix, strictly: what decodes is its own encoding, byte for byte.
+"""Recursive length prefix, decoded strictly: what decodes is its own encoding, byte for byte.
 
 Source: Ethereum Yellow Paper, appendix B.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, TypeAlias
+from typing import Final
 
 from ledger.anchors.errors import EvidenceMalformed
+from ledger.rlp import SHORT_MAX, Item
 
-Item: TypeAlias = "bytes | list[Item]"
 _DEPTH_MAX: Final = 16
-_SHORT_MAX: Final = 55  # longer bodies have a length of their own
-
-
-def encode(item: bytes | Sequence[Item]) -> bytes:
-    """Encode a byte string, or a list of items."""
-    if isinstance(item, bytes):
-        return item if len(item) == 1 and item[0] < 0x80 else _prefix(0x80, len(item)) + item
-    body = b"".join(map(encode, item))
-    return _prefix(0xC0, len(body)) + body
-
-
-def encode_number(value: int) -> bytes:
-    """Return the byte string of a scalar: big-endian without leading zeros, to be encoded as an item."""
-    return value.to_bytes((value.bit_length() + 7) // 8, "big")
 
 
 def decode(data: bytes, what: str) -> Item:
@@ -88,13 +73,6 @@ def require_number(item: Item, what: str, size_max: int = 32) -> int:
     return int.from_bytes(value, "big")
 
 
-def _prefix(offset: int, length: int) -> bytes:
-    if length <= _SHORT_MAX:
-        return bytes([offset + length])
-    size = encode_number(length)
-    return bytes([offset + _SHORT_MAX + len(size)]) + size
-
-
 def _item(data: bytes, start: int, limit: int, what: str, depth: int) -> tuple[Item, int]:
     """Decode the item that begins at `start` and ends before `limit`; return it and where it ends."""
     if depth > _DEPTH_MAX:
@@ -120,10 +98,10 @@ def _item(data: bytes, start: int, limit: int, what: str, depth: int) -> tuple[I
 def _bounds(data: bytes, start: int, limit: int, code: int, what: str) -> tuple[int, int]:
     """Return where the body of the item at `start` begins and ends."""
     body = start + 1
-    if code > _SHORT_MAX:
-        size = data[body : min(limit, body + code - _SHORT_MAX)]
-        code, body = int.from_bytes(size, "big"), body + code - _SHORT_MAX
-        if size[:1] == b"\0" or code <= _SHORT_MAX:
+    if code > SHORT_MAX:
+        size = data[body : min(limit, body + code - SHORT_MAX)]
+        code, body = int.from_bytes(size, "big"), body + code - SHORT_MAX
+        if size[:1] == b"\0" or code <= SHORT_MAX:
             raise EvidenceMalformed(what, "the shortest form of a length", f"{len(size)} bytes for {code}")
     if body + code > limit:
         raise EvidenceMalformed(what, f"{code} bytes of an RLP item", f"{max(0, limit - body)} bytes")

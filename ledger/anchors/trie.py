@@ -11,6 +11,7 @@ from typing import Final
 from ledger.anchors import rlp
 from ledger.anchors.errors import EvidenceMalformed, TrieProofInvalid
 from ledger.encoding import keccak, require_length, word
+from ledger.rlp import Item
 from ledger.types import Address
 
 NODE_MAX: Final = 1024  # bytes; a full branch of hashes has 532
@@ -86,7 +87,7 @@ def value_at(root: bytes, key: bytes, nodes: Sequence[bytes]) -> bytes:
     return rlp.require_bytes(child, "value of a leaf")
 
 
-def _node(reference: rlp.Item, rest: Iterator[bytes]) -> list[rlp.Item]:
+def _node(reference: Item, rest: Iterator[bytes]) -> list[Item]:
     """Return the node that a parent names: the proof's next by hash, or one small enough to lie in the parent."""
     if isinstance(reference, bytes):
         encoded = next(rest, None) if len(reference) == _HASH_SIZE else None

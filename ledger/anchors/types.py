@@ -6,22 +6,11 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from ledger.encoding import (
-    U64_MAX,
-    U256_MAX,
-    decimal,
-    parse_decimal,
-    parse_hex,
-    require_keys,
-    require_length,
-    require_range,
-)
-from ledger.types import Address, Digest, Event, to_hex
+from ledger.encoding import U64_MAX, require_length, require_range
+from ledger.log import tree
+from ledger.types import Address, DeployedContracts, Digest, Event
 
-EMPTY_ROOT: Final = Digest(
-    bytes.fromhex("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
-)  # RFC 6962 §2.1: SHA-256 of nothing
-_CONTRACT_NAMES: Final = ("manager", "anchor", "issuers")
+EMPTY_ROOT: Final = Digest(tree.EMPTY_ROOT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,39 +43,13 @@ class Anchored:
 
 
 @dataclass(frozen=True, slots=True)
-class TrustDeployment:
-    """Where the trust contracts are. `block` is the block of the first of them."""
+class TrustDeployment(DeployedContracts):
+    """Where the trust contracts are."""
 
-    chain_id: int
+    _what = "trust"
     manager: Address
     anchor: Address
     issuers: Address
-    block: int
-
-    def __post_init__(self) -> None:
-        require_range("trust.chain_id", self.chain_id, 1, U256_MAX)
-        require_range("trust.block", self.block, 0, U64_MAX)
-        for name in _CONTRACT_NAMES:
-            require_length(f"trust.{name}", getattr(self, name), 20)
-
-    def to_json(self) -> dict[str, str]:
-        """Return the JSON form: decimal strings and lower-case hex."""
-        contracts = {name: to_hex(getattr(self, name)) for name in _CONTRACT_NAMES}
-        return {"chain_id": decimal(self.chain_id), **contracts, "block": decimal(self.block)}
-
-    @classmethod
-    def from_json(cls, value: object) -> TrustDeployment:
-        """Read the JSON form, strictly.
-
-        Raises:
-            MalformedValue: a key missing or unknown, an encoding not canonical, a value out of range.
-        """
-        given = require_keys("trust", value, frozenset({"chain_id", "block", *_CONTRACT_NAMES}))
-        return cls(
-            chain_id=parse_decimal(given["chain_id"], "trust.chain_id", 1, U256_MAX),
-            block=parse_decimal(given["block"], "trust.block", 0, U64_MAX),
-            **{n: Address(parse_hex(given[n], f"trust.{n}", 20)) for n in _CONTRACT_NAMES},
-        )
 
 
 # --- issuers ---------------------------------------------------------------------------------------------

@@ -58,11 +58,6 @@ class Progress:
         """Licences a second, of this run."""
         return self.issued / self.seconds if self.seconds else 0.0
 
-    @property
-    def left_s(self) -> float | None:
-        """Seconds to go at this rate, None before the first."""
-        return (self.total - self.done) / self.rate if self.rate else None
-
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:

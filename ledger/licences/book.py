@@ -7,7 +7,6 @@ completes its batch, the state is brought up to it, and the same signed event ha
 
 from __future__ import annotations
 
-import hmac
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,7 +28,6 @@ from ledger.licences.checks import (
     Parties,
     Pending,
     Prepared,
-    change_lookup,
     licence_lookup,
     prepare,
 )
@@ -388,15 +386,6 @@ class LicenceBook:
         named = Identifier.parse(identifier)
         candidates = self.log.lookup(licence_lookup(self._secrets.lookup_key, named))
         return [index for index in candidates if self._identifier_of(index) == named]
-
-    def events_of(self, leaf_hash: bytes) -> list[tuple[int, Leaf]]:
-        """Return the later events of a licence with their log indexes, in order."""
-        found = []
-        for index in self.log.lookup(change_lookup(self._secrets.lookup_key, leaf_hash)):
-            leaf = Leaf.decode(self.log.entry(index))
-            if hmac.compare_digest(leaf.previous, leaf_hash):
-                found.append((index, leaf))
-        return found
 
     def credential(self, index: int) -> str:
         """Return a licence's credential with all its disclosures, from its private record.

@@ -1,4 +1,4 @@
-"""Bundles and open facts of licences, put together from the log's own files.
+"""Bundles of licences, put together from the log's own files.
 
 Reads files alone, so any number of processes may serve while one writes. Checkpoint, tokens and histories are opened once for all
 licences; what is left for one licence is a look into the slot files and a proof from the tiles.
@@ -14,27 +14,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from ledger.database import make_engine
-from ledger.licences.attest import VerifiedAnchor
 from ledger.licences.bundle import Bundle, Inclusion, RecognitionPart, StatusPart
 from ledger.licences.encoding import parse_canonical
 from ledger.licences.errors import BookDamaged, FactsMissing
-from ledger.licences.facts import (
-    CheckpointFact,
-    Facts,
-    Part,
-    Refused,
-    StatusFact,
-    open_anchor,
-    open_checkpoint,
-    open_issuer,
-    open_status,
-)
-from ledger.licences.issuers import IssuerHistory
-from ledger.licences.layout import BookFolder
-from ledger.licences.policy import City
+from ledger.licences.layout import BookFolder, FileVersion, file_version
 from ledger.licences.sdjwt import Presented, parse
 from ledger.licences.slots import SlotFiles
-from ledger.licences.status import parse_status_token
 from ledger.licences.store import BookStore, StatusRow
 from ledger.log.batch import decode_evidence
 from ledger.log.checkpoint import Checkpoint
@@ -48,32 +33,19 @@ _ANCHOR_MAX: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class _OpenStatus:
-    part: StatusPart
-    fact: StatusFact | Refused | None
-
-
-@dataclass(frozen=True, slots=True)
-class _OpenHistory:
+class _History:
     path: Path
-    version: tuple[int, int]  # of its file
+    version: FileVersion
     text: str
-    fact: IssuerHistory | Refused | None
 
 
 class _View:
     """One cosigned checkpoint, with the status tokens that are in it and, where it was anchored, the evidence."""
 
-    def __init__(
-        self, note: str, rows: Mapping[int, StatusRow], anchor: dict[str, Any] | None, city: City | None
-    ) -> None:
+    def __init__(self, note: str, rows: Mapping[int, StatusRow], anchor: dict[str, Any] | None) -> None:
         self.note, self.rows, self.anchor = note, rows, anchor
         self.checkpoint = Checkpoint.parse(SignedNote.parse(note).text)
-        self.fact: CheckpointFact | Refused | None = None if city is None else open_checkpoint(note, city)
-        self.anchor_fact: VerifiedAnchor | Part = None
-        if anchor is not None and city is not None:
-            self.anchor_fact = open_anchor(anchor, city)
-        self.statuses: dict[int, _OpenStatus] = {}
+        self.statuses: dict[int, StatusPart] = {}
 
 
 class BundleMaker:
@@ -81,7 +53,6 @@ class BundleMaker:
 
     Args:
         root: the book's folder.
-        city: the log's own city as a verifier knows it, needed for `facts_of` only.
         database_url: where the book's tables are; by default SQLite in the folder.
         look_every_s: how often the files are looked at for a newer checkpoint.
     """
@@ -90,21 +61,20 @@ class BundleMaker:
         self,
         root: Path,
         *,
-        city: City | None = None,
         database_url: str | None = None,
         look_every_s: float = LOOK_EVERY_S,
     ) -> None:
-        self._folder, self._city = BookFolder(root), city
+        self._folder = BookFolder(root)
         self._layout = Layout(self._folder.log)
         self._store = BookStore(make_engine(database_url or f"sqlite:///{self._folder.database}"))
         self._tiles = DirectoryTiles(self._layout.public, nodes=self._layout.nodes)
         self._slots = SlotFiles(self._folder.slots, writable=False)
         self._look_every_s, self._looked_at = look_every_s, -look_every_s
         self._lock = threading.Lock()
-        self._version: tuple[int, int] | None = None
+        self._version: FileVersion | None = None
         self._newest: _View | None = None
         self._anchored: _View | None = None
-        self._histories: dict[str, _OpenHistory] = {}
+        self._histories: dict[str, _History] = {}
 
     # --- for callers -------------------------------------------------------------------------------------
 
@@ -133,43 +103,10 @@ class BundleMaker:
             checkpoint=view.note,
             inclusion=self._inclusion(view, index),
             issuer=None if history is None else history.text,
-            status=None if status is None else status.part,
+            status=status,
             anchor=view.anchor,
             recognition=recognition,
         )
-
-    def facts_of(self, presented: Presented, *, anchored: bool = False) -> Facts:
-        """Return the same facts as `bundle_of` has, opened with the keys of the city; for `verify_facts`.
-
-        Raises:
-            FactsMissing: as `bundle_of`, or this maker knows no city.
-            LogError, DatabaseError: a file is missing or damaged.
-        """
-        if self._city is None:
-            raise FactsMissing("the keys of the log's own city")
-        view, index = self._view_for(presented, anchored=anchored)
-        history = self._history(presented.claims.issuer)
-        status = self._status(view, presented.claims.list)
-        return Facts(
-            presented=presented,
-            origin=view.checkpoint.origin,
-            city=self._city,
-            checkpoint=view.fact,
-            inclusion=self._inclusion(view, index),
-            issuer=None if history is None else history.fact,
-            status=None if status is None else status.fact,
-            anchor=view.anchor_fact,
-        )
-
-    def leaf_index(self, presented: Presented) -> int | None:
-        """Return the log index of the licence that has a credential's status slot, None where the slot is free.
-
-        Another credential in that slot can never be logged, so this index contradicts it, online and offline alike.
-
-        Raises:
-            BookDamaged: a file is damaged.
-        """
-        return self._slots.get(presented.claims.list, presented.claims.index).leaf
 
     def recognition_of(self, origin: str) -> RecognitionPart | None:
         """Return why this city vouches for another log, for bundles of that log; None if it does not.
@@ -189,15 +126,12 @@ class BundleMaker:
         kept = decode_evidence(self._layout.evidence(place.index // TILE_WIDTH).read_bytes())
         return RecognitionPart(kept[place.index % TILE_WIDTH].decode("ascii"), view.note, place)
 
-    def code_of(self, number: int, index: int) -> int:
-        """Return a slot's status as the log has it at this moment, published or not."""
-        return self._slots.get(number, index).code
-
     # --- views -------------------------------------------------------------------------------------------
 
     def _view_for(self, presented: Presented, *, anchored: bool) -> tuple[_View, int | None]:
         view = self._look()
-        index = self.leaf_index(presented)
+        # another credential in that slot can never be logged, so this index contradicts it, online and offline alike
+        index = self._slots.get(presented.claims.list, presented.claims.index).leaf
         older = self._anchored
         if anchored and older is not None and index is not None and index < older.checkpoint.size:
             view = older
@@ -218,7 +152,7 @@ class BundleMaker:
         return self._newest
 
     def _open_newest(self) -> None:
-        version = _version(self._layout.cosigned)
+        version = file_version(self._layout.cosigned)
         if version is not None and version != self._version:
             self._newest = self._view(self._layout.cosigned.read_text(encoding="utf-8"), None)
             self._version = version
@@ -231,7 +165,7 @@ class BundleMaker:
     def _view(self, note: str, anchor: dict[str, Any] | None) -> _View:
         size = Checkpoint.parse(SignedNote.parse(note).text).size
         rows = {row.number: row for row in self._store.newest_statuses(size)}
-        return _View(note, rows, anchor, self._city)
+        return _View(note, rows, anchor)
 
     # --- parts -------------------------------------------------------------------------------------------
 
@@ -240,7 +174,7 @@ class BundleMaker:
             return None
         return Inclusion(index, tuple(inclusion_proof(self._tiles, index, view.checkpoint.size)))
 
-    def _status(self, view: _View, number: int) -> _OpenStatus | None:
+    def _status(self, view: _View, number: int) -> StatusPart | None:
         if number in view.statuses:
             return view.statuses[number]
         row = view.rows.get(number)
@@ -249,7 +183,7 @@ class BundleMaker:
         found = view.statuses[number] = self._open_status(view, row)
         return found
 
-    def _open_status(self, view: _View, row: StatusRow) -> _OpenStatus:
+    def _open_status(self, view: _View, row: StatusRow) -> StatusPart:
         path = self._folder.archived_token(row.token)
         try:
             text = path.read_text(encoding="ascii")
@@ -258,30 +192,14 @@ class BundleMaker:
         place = self._inclusion(view, row.log_index)
         if place is None:
             raise EntryMissing(f"entry {row.log_index}")
-        part = StatusPart(text, place)
-        fact = None if self._city is None else open_status(part, self._city)
-        if isinstance(fact, StatusFact):
-            # unpacked once for all licences of the list, where an offline verifier unpacks as far as it must
-            bits = parse_status_token(text).bits()
-            fact = StatusFact(fact.claims, fact.leaf_hash, fact.inclusion, bits.get)
-        return _OpenStatus(part, fact)
+        return StatusPart(text, place)
 
-    def _history(self, issuer: str) -> _OpenHistory | None:
+    def _history(self, issuer: str) -> _History | None:
         known = self._histories.get(issuer)
         path = self._folder.history(issuer) if known is None else known.path
-        version = _version(path)
+        version = file_version(path)
         if version is None or (known is not None and known.version == version):
             return known
         text = path.read_text(encoding="ascii")
-        fact = None if self._city is None else open_issuer(text, self._city)
-        found = self._histories[issuer] = _OpenHistory(path, version, text, fact)
+        found = self._histories[issuer] = _History(path, version, text)
         return found
-
-
-def _version(path: Path) -> tuple[int, int] | None:
-    """Return what changes when a file is replaced, None where there is none."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_ino, found.st_mtime_ns

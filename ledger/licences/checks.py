@@ -29,6 +29,7 @@ from ledger.licences.leaf import (
     Leaf,
     require_transition,
 )
+from ledger.licences.record import pack_text
 from ledger.licences.sdjwt import parse as parse_credential
 from ledger.licences.slots import NOT_ISSUED, licence_numbers
 from ledger.licences.state import BookState, Numbers, Standing, entry_columns
@@ -36,7 +37,6 @@ from ledger.licences.status import STATUS_TYP, parse_status_token
 from ledger.log.batch import Bundle, Item
 
 IAT_AHEAD_MAX_S: Final = 60
-RAW_RECORD: Final = b"\x01"  # a private record that is the credential's own text
 _HEADER_MAX: Final = 512
 
 
@@ -90,11 +90,6 @@ def identifier_lookup(key: bytes, parts: str) -> bytes:
     return hmac.digest(key, b"\x01" + parts.encode("ascii"), "sha256")[:8]
 
 
-def change_lookup(key: bytes, leaf_hash: bytes) -> bytes:
-    """Return the key under which the log finds the later events of a licence."""
-    return hmac.digest(key, b"\x02" + leaf_hash, "sha256")[:8]
-
-
 def prepare(text: str, parties: Parties, lookup_key: bytes) -> Prepared:
     """Read a signed event of any kind and compute its leaf. No signature is checked yet.
 
@@ -119,9 +114,8 @@ def prepare(text: str, parties: Parties, lookup_key: bytes) -> Prepared:
     leaf = signed.leaf()
     if event.origin != parties.origin:
         raise EventRefused("origin", "the event is of another log")
-    lookup = change_lookup(lookup_key, leaf.previous) if isinstance(event, LicenceEvent) else None
     issuer = event.issuer if isinstance(event, LicenceEvent | KeyEvent) else None
-    return _prepared(signed.jws, leaf, text.encode("ascii"), lookup, event.issued_at, issuer)
+    return _prepared(signed.jws, leaf, text.encode("ascii"), None, event.issued_at, issuer)
 
 
 def _prepare_credential(text: str, parties: Parties, lookup_key: bytes) -> Prepared:
@@ -133,7 +127,7 @@ def _prepare_credential(text: str, parties: Parties, lookup_key: bytes) -> Prepa
         raise EventRefused("origin", "the credential names a status list of another log")
     leaf = leaf_of_claims(presented.jwt, claims)
     lookup = licence_lookup(lookup_key, claims.identifier)
-    evidence = RAW_RECORD + text.encode("ascii")
+    evidence = pack_text(text)
     return _prepared(presented.jwt, leaf, evidence, lookup, claims.issued_at, claims.issuer)
 
 

@@ -40,7 +40,6 @@ _VERSION: Final = 1
 _MEMBERS: Final = {"version", "jwk", "kdf", "kdfparams", "cipher", "nonce", "ciphertext"}
 _SALT_SIZE: Final = 32
 _NONCE_SIZE: Final = 12
-_FILE_MAX: Final = 16_384
 
 
 def save(path: Path, key: SigningKey, passphrase: str) -> None:
@@ -59,7 +58,7 @@ def save(path: Path, key: SigningKey, passphrase: str) -> None:
     if path.exists():
         raise KeyFileExists(f"{path} exists and is not overwritten")
     with _own_errors():
-        keystore._write_new(path, _seal(key, passphrase))
+        keystore.write_new(path, _seal(key, passphrase))
 
 
 def load(path: Path, passphrase: str) -> SigningKey:
@@ -77,7 +76,7 @@ def load(path: Path, passphrase: str) -> SigningKey:
         nonce = parse_b64u(document["nonce"], "nonce", _NONCE_SIZE)
         sealed = parse_b64u(document.pop("ciphertext"), "ciphertext", SECRET_SIZE + 16)
         with _own_errors():
-            derived = keystore._derive(passphrase, salt, document["kdfparams"])
+            derived = keystore.derive(passphrase, salt, document["kdfparams"])
     except (KeyError, TypeError, Malformed) as err:
         raise KeyFileMalformed(f"{path}: expected scrypt parameters, nonce and ciphertext") from err
     try:
@@ -105,20 +104,20 @@ def _seal(key: SigningKey, passphrase: str) -> bytes:
         "version": _VERSION,
         "jwk": key.public.jwk(),
         "kdf": "scrypt",
-        "kdfparams": {**keystore._SCRYPT, "salt": b64u(salt)},
+        "kdfparams": {**keystore.SCRYPT, "salt": b64u(salt)},
         "cipher": "aes-256-gcm",
         "nonce": b64u(nonce),
     }
-    aead = AESGCM(_file_key(keystore._derive(passphrase, salt, keystore._SCRYPT)))
+    aead = AESGCM(_file_key(keystore.derive(passphrase, salt, keystore.SCRYPT)))
     document["ciphertext"] = b64u(aead.encrypt(nonce, key.secret, canonical(document, "key file")))
     return json.dumps(document, indent=1).encode("ascii") + b"\n"
 
 
 def _parse(path: Path) -> dict[str, Any]:
     with _own_errors():
-        data = keystore._read(path)
+        data = keystore.read_file(path)
     try:
-        document = parse_any(data, "key file", size_max=_FILE_MAX)
+        document = parse_any(data, "key file", size_max=keystore.FILE_MAX)
     except Malformed as err:
         raise KeyFileMalformed(f"{path}: expected a JSON object") from err
     if not isinstance(document, dict) or document.keys() != _MEMBERS:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from ledger.log.files import Files, storage_errors
+
+FileVersion: TypeAlias = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,15 @@ class BookFolder:
     def history(self, issuer: str) -> Path:
         """The newest history of an issuer."""
         return self.public / "issuers" / f"{issuer}.jwt"
+
+
+def file_version(path: Path) -> FileVersion | None:
+    """Return what changes when a file is replaced, None where there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def put_file(path: Path, data: bytes) -> None:

@@ -27,9 +27,9 @@ _RAW, _COMPACT = 1, 2
 _HAS_HOLDER, _HAS_PREVIOUS, _TRANSFERRED = 1, 2, 4
 
 
-def pack_text(credential: Credential) -> bytes:
-    """Return the private record of any credential, in the form that needs no template."""
-    return bytes((_RAW,)) + credential.text.encode("ascii")
+def pack_text(text: str) -> bytes:
+    """Return the private record of any credential from its SD-JWT, in the form that needs no template."""
+    return bytes((_RAW,)) + text.encode("ascii")
 
 
 def template_id_of(record: bytes) -> bytes | None:

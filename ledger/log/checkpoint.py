@@ -171,17 +171,6 @@ class CosignedCheckpoint:
 
     checkpoint: Checkpoint
     cosignatures: tuple[Cosignature, ...]
-    threshold: int
-
-    @property
-    def cosigned_at_s(self) -> tuple[int, ...]:
-        """The cosignatures' times, newest first."""
-        return tuple(sorted((c.time_s for c in self.cosignatures), reverse=True))
-
-    @property
-    def quorum_at_s(self) -> int:
-        """The latest time at or after which a whole quorum saw this checkpoint as the newest."""
-        return self.cosigned_at_s[self.threshold - 1]
 
 
 def count_cosignatures(note: SignedNote, keys: Iterable[NoteKey]) -> tuple[Cosignature, ...]:
@@ -223,4 +212,4 @@ def verify_checkpoint(
     cosignatures = count_cosignatures(parsed, quorum.keys)
     if len(cosignatures) < quorum.threshold:
         raise CosignatureMissing(len(cosignatures), quorum.threshold)
-    return CosignedCheckpoint(checkpoint, cosignatures, quorum.threshold)
+    return CosignedCheckpoint(checkpoint, cosignatures)

@@ -472,12 +472,3 @@ def verified_entries(reader: TileReader, size: int, root: bytes) -> Iterator[tup
         check.add(0, n, hash_leaves(entries))
         yield n * TILE_WIDTH, entries
     check.finish(root)
-
-
-def verify_tiles(reader: TileReader, size: int, root: bytes) -> None:
-    """Verify every tile against the root, without the entries; arguments and errors as `verified_entries`."""
-    check = _TileCheck(reader, size)
-    for n in range(-(-size // TILE_WIDTH)):
-        width = tile_width(0, n, size)
-        check.add(0, n, reader.hashes(0, n, width)[: width * HASH_SIZE])
-    check.finish(root)

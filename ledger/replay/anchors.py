@@ -36,7 +36,6 @@ from ledger.replay.findings import Difference, Rule
 
 VERSION: Final = 1
 EXPORT_SIZE_MAX: Final = 1 << 28
-_SPAN: Final = 10_000  # blocks asked for at once; nodes refuse more
 _ANCHOR_KEYS: Final = frozenset({"size", "root", "status_root", "time_s", "block", "block_hash", "tx_hash"})
 _HEAD_KEYS: Final = frozenset({"size", "root", "status_root", "time_s"})
 _BLOCK_KEYS: Final = frozenset({"number", "hash", "time_s"})
@@ -151,9 +150,7 @@ def collect(chain: Chain, contract: Address, *, from_block: int = 0) -> ChainFac
     chain.require_code(contract, "LogAnchor")
     log_anchor = LogAnchorContract(chain, contract)
     tip = chain.block_number()
-    anchors: list[Anchored] = []
-    for begin in range(from_block, tip + 1, _SPAN):
-        anchors += log_anchor.events(begin, min(tip, begin + _SPAN - 1))
+    anchors = log_anchor.events(from_block, tip)
     blocks = {}
     for number in sorted({anchor.block for anchor in anchors}):
         block = chain.block(number)

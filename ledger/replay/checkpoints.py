@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from ledger.licences.policy import City
 from ledger.log.checkpoint import Checkpoint, verify_checkpoint, verify_log_checkpoint
 from ledger.log.errors import CosignatureMissing, CosignatureReplayed, LogError
-from ledger.log.notes import SignedNote
+from ledger.log.notes import NOTE_SIZE_MAX, SignedNote
 from ledger.replay.errors import LogUnreadable
 from ledger.replay.findings import Difference, Rule
-
-NOTE_SIZE_MAX: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +92,7 @@ def check_rollback(heads: Heads) -> Iterator[Difference]:
 def _note(path: Path) -> SignedNote:
     try:
         with path.open("rb") as file:
-            note = SignedNote.parse(file.read(NOTE_SIZE_MAX))
+            note = SignedNote.parse(file.read(NOTE_SIZE_MAX + 1))
         Checkpoint.parse(note.text)
     except OSError as err:
         raise LogUnreadable(path.name, err.strerror or "not readable") from err

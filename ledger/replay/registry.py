@@ -26,7 +26,6 @@ from ledger.replay.findings import Difference, Rule
 from ledger.replay.keys import KeyBook, KeySpan
 from ledger.types import Event
 
-_SPAN: Final = 10_000  # blocks asked for at once; nodes refuse more
 _RECOGNITIONS_MAX: Final = 1 << 20  # of a log: a city has some hundred types and thousands of issuers
 _VERBS: Final[dict[type[Event], str]] = {
     KeyRegistered: "registered",
@@ -70,11 +69,7 @@ def collect_registry(chain: Chain, contract: Address, *, from_block: int = 0) ->
     registry.account_of(
         bytes(32)
     )  # of another contract there are no events either: that is no empty registry
-    tip = chain.block_number()
-    events: list[Event] = []
-    for begin in range(from_block, tip + 1, _SPAN):
-        events += registry.events(begin, min(tip, begin + _SPAN - 1))
-    return RegistryFacts(contract, tuple(events))
+    return RegistryFacts(contract, tuple(registry.events(from_block, chain.block_number())))
 
 
 def check_registry(

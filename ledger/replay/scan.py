@@ -43,7 +43,6 @@ COLUMN: Final = np.dtype(
         ("slot", "<u4"),
         ("key", "<u2"),
         ("type", "<u2"),
-        ("day", "<u4"),
     ]
 )
 
@@ -320,7 +319,6 @@ def _write_columns(
     out["kind"] = np.where(good, columns.kind, 0)
     kinds = out["kind"]
     out["code"], out["list"], out["slot"] = columns.code, columns.status_list, columns.slot
-    out["day"] = np.where(good, columns.event_day, 0)
     keys, out["key"] = factorise(columns.key_ids)
     types, out["type"] = factorise(np.where(IS_LICENCE[kinds][:, None], columns.types, 0))
     out.tofile(plan.columns_path(number))

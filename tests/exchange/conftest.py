@@ -1,4 +1,4 @@
-"""Databases for the market's tests: SQLite always, PostgreSQL when there is one."""
+"""Databases for the market's tests (SQLite always, PostgreSQL when there is one), and markets over them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from exchange.store import migrate
+from exchange.store import Store, migrate
 from ledger.database import make_engine
+from tests.exchange.licence_world import MAX_AGE_S, Licensed, books_of
 from tests.exchange.world import World
+from tests.ledger.licences.books import Books
 
 
 @pytest.fixture(scope="session")
@@ -80,6 +82,13 @@ def engine(database_url: str) -> Iterator[sa.Engine]:
 
 
 @pytest.fixture
+def store(engine: sa.Engine) -> Store:
+    """The tables on a fresh database of each kind."""
+    migrate(engine)
+    return Store(engine)
+
+
+@pytest.fixture
 def sqlite_engine(sqlite_url: str, migrated_file: Path, tmp_path: Path) -> Iterator[sa.Engine]:
     """An engine on a fresh SQLite file that has the market's tables."""
     shutil.copy(migrated_file, tmp_path / "exchange.db")
@@ -102,3 +111,21 @@ def running(world: World) -> Iterator[World]:
     world.market.start()
     yield world
     world.market.stop()
+
+
+@pytest.fixture
+def books(tmp_path: Path) -> Books:
+    """The city's book."""
+    return books_of(tmp_path)
+
+
+@pytest.fixture
+def licensed(world: World, books: Books, tmp_path: Path) -> Licensed:
+    """A market that asks its buyers for a business licence, and the city's service for newer facts."""
+    return Licensed(world, books, tmp_path, max_age_s=MAX_AGE_S)
+
+
+@pytest.fixture
+def offline(world: World, books: Books, tmp_path: Path) -> Licensed:
+    """The same without a service to ask: participants bring the facts."""
+    return Licensed(world, books, tmp_path, max_age_s=MAX_AGE_S, city=None)

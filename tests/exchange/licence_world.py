@@ -12,8 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from exchange.city import CityService
-from exchange.errors import CityAway
+from exchange.errors import CityAway, LicenceRefused
 from exchange.market import Market
 from exchange.settings import AdmissionTerms
 from exchange.types import AdmittedLicence
@@ -31,6 +33,7 @@ from tests.ledger.licences.books import Books, Held, make_books
 from tests.ledger.licences.world import BUSINESS
 
 ORIGIN = "http://market.example:8700"
+MAX_AGE_S = 3600
 
 
 class FolderCity:
@@ -170,3 +173,10 @@ def books_of(folder: Path, name: str = "haigang") -> Books:
     books.now_s = NOW
     books.admit()
     return books
+
+
+def refused(work: Callable[[], Any], reason: str) -> None:
+    """Require that admission refuses, for this reason."""
+    with pytest.raises(LicenceRefused) as caught:
+        work()
+    assert caught.value.reason == reason

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
-from exchange import store as statements
-from exchange.admission import NO_BEARER, OTHER_CITY, OTHER_TYPE, Admission, read_policy
+from exchange.admission import NO_BEARER, OTHER_CITY, OTHER_TYPE
 from exchange.errors import (
     ExchangeError,
     LicenceRefused,
@@ -21,50 +18,18 @@ from exchange.errors import (
     LicenceUnconfirmed,
     NonceInvalid,
     NotAdmitted,
-    SettingsInvalid,
 )
-from exchange.settings import AdmissionTerms
 from exchange.standing import NewestFacts
-from exchange.store import Store, migrate
-from exchange.types import AdmittedLicence
 from ledger.encoding import keccak
 from ledger.licences.events import Kind, Recognition, make_event
 from ledger.licences.schema import demonstration_types
 from ledger.log.checkpoint import Checkpoint
 from ledger.log.notes import SignedNote
 from ledger.log.tiles import root_at
-from ledger.types import Address, ParticipantAdmitted, Roles
-from tests.exchange.licence_world import FolderCity, Licensed, books_of
-from tests.exchange.world import NOW, World, signer_of
-from tests.ledger.licences.books import Books
-from tests.ledger.licences.world import BUSINESS, DAY, FOOD, build_city
-
-MAX_AGE_S = 3600
-
-
-@pytest.fixture
-def books(tmp_path: Path) -> Books:
-    """The city's book."""
-    return books_of(tmp_path)
-
-
-@pytest.fixture
-def licensed(world: World, books: Books, tmp_path: Path) -> Licensed:
-    """A market that asks its buyers for a business licence, and the city's service for newer facts."""
-    return Licensed(world, books, tmp_path, max_age_s=MAX_AGE_S)
-
-
-@pytest.fixture
-def offline(world: World, books: Books, tmp_path: Path) -> Licensed:
-    """The same without a service to ask: participants bring the facts."""
-    return Licensed(world, books, tmp_path, max_age_s=MAX_AGE_S, city=None)
-
-
-def refused(work: Callable[[], Any], reason: str) -> None:
-    with pytest.raises(LicenceRefused) as caught:
-        work()
-    assert caught.value.reason == reason
-
+from ledger.types import ParticipantAdmitted, Roles
+from tests.exchange.licence_world import MAX_AGE_S, FolderCity, Licensed, books_of, refused
+from tests.exchange.world import NOW, signer_of
+from tests.ledger.licences.world import BUSINESS, FOOD, build_city
 
 # --- presenting ----------------------------------------------------------------------------------------------
 
@@ -290,85 +255,7 @@ def test_nonsense_is_refused_by_name(licensed: Licensed, text: str) -> None:
     refused(lambda: licensed.present(buyer, nonsense), "Malformed")
 
 
-# --- facts that are old, absent or lies ----------------------------------------------------------------------
-
-
-def test_a_city_that_is_away_costs_nothing_until_the_last_facts_are_too_old(licensed: Licensed) -> None:
-    buyer, licence = licensed.world.buyer(), licensed.books.issue()
-    licensed.publish()
-    licensed.admit(buyer, licence)
-    licensed.service.is_away = True
-    licensed.books.now_s += MAX_AGE_S
-    assert licensed.ask(buyer, 1)
-    licensed.books.now_s += 1
-    with pytest.raises(LicenceUnconfirmed) as caught:
-        licensed.ask(buyer, 2)
-    assert caught.value.missing == ("status",)
-    assert caught.value.last_known == NOW + 10
-    licensed.service.is_away = False
-    licensed.publish()
-    assert licensed.ask(buyer, 2)
-
-
-def test_a_city_that_is_away_is_asked_again_only_after_a_pause(licensed: Licensed) -> None:
-    buyer, licence = licensed.world.buyer(), licensed.books.issue()
-    licensed.publish()
-    licensed.admit(buyer, licence)
-    licensed.service.is_away, licensed.service.asked = True, []
-    for k in range(1, 4):
-        licensed.ask(buyer, k)
-    assert licensed.service.asked == ["checkpoint"]
-
-
-def test_a_city_that_drips_holds_up_one_request_and_not_the_market(licensed: Licensed) -> None:
-    buyer, licence = licensed.world.buyer(), licensed.books.issue()
-    licensed.publish()
-    licensed.admit(buyer, licence)
-    assert licensed.market.admission is not None
-    admission = Admission(replace(licensed.market.admission._with, wait_s=0.01))
-    asked, go_on = threading.Event(), threading.Event()
-    honest = licensed.service.books.book.log.cosigned()
-
-    def drip() -> str | None:
-        asked.set()
-        assert go_on.wait(30)
-        return honest
-
-    licensed.service.lies["checkpoint"] = drip
-    slow = threading.Thread(target=admission.require, args=(buyer.address, Roles.BUYER), daemon=True)
-    slow.start()
-    assert asked.wait(30)
-    other = threading.Thread(target=admission.require, args=(buyer.address, Roles.BUYER), daemon=True)
-    other.start()
-    other.join(20)
-    is_held_up = other.is_alive()
-    go_on.set()
-    slow.join(30)
-    assert not is_held_up
-
-
-def test_without_a_service_the_facts_age_and_a_new_presentation_renews_them(offline: Licensed) -> None:
-    buyer, licence = offline.world.buyer(), offline.books.issue()
-    offline.publish()
-    offline.admit(buyer, licence)
-    offline.books.now_s += MAX_AGE_S
-    assert offline.ask(buyer, 1)
-    offline.books.now_s += 1
-    with pytest.raises(LicenceUnconfirmed):
-        offline.ask(buyer, 2)
-    offline.publish(after_s=0)
-    offline.admit(buyer, licence)
-    assert offline.ask(buyer, 2)
-
-
-def test_a_bundle_of_old_facts_admits_nobody(offline: Licensed) -> None:
-    buyer, licence = offline.world.buyer(), offline.books.issue()
-    offline.publish()
-    offline.books.now_s += MAX_AGE_S + 1
-    with pytest.raises(LicenceUnconfirmed):
-        offline.admit(buyer, licence)
-    with pytest.raises(LicenceUnconfirmed):
-        offline.ask(buyer, 1)
+# --- facts that are old or lies --------------------------------------------------------------------------------
 
 
 def test_an_old_bundle_does_not_undo_what_is_known_already(licensed: Licensed) -> None:
@@ -494,21 +381,6 @@ def test_a_token_that_no_quorum_has_cosigned_yet_gives_way_to_the_one_before(lic
     assert kept.as_of == NOW + 10
 
 
-def test_a_suspension_that_is_only_known_from_old_facts_is_not_held_against_anybody(
-    licensed: Licensed,
-) -> None:
-    buyer, licence = licensed.world.buyer(), licensed.books.issue()
-    licensed.publish()
-    licensed.admit(buyer, licence)
-    licensed.books.submit(licensed.books.change(licence, Kind.SUSPEND))
-    licensed.publish()
-    refused(lambda: licensed.ask(buyer, 1), "Suspended")
-    licensed.service.is_away = True
-    licensed.books.now_s += 2 * DAY
-    with pytest.raises(LicenceUnconfirmed):
-        licensed.ask(buyer, 1)
-
-
 def test_a_key_that_ended_after_the_licence_takes_nothing_from_it(licensed: Licensed) -> None:
     buyer, licence = licensed.world.buyer(), licensed.books.issue()
     licensed.publish()
@@ -532,168 +404,6 @@ def test_a_long_log_is_searched_for_the_token(licensed: Licensed) -> None:
     assert kept is not None
     found = NewestFacts(licensed.service, licensed.policy).standing_of(kept, books.now_s)
     assert (found.fault, found.as_of) == ("", NOW + 10)
-
-
-# --- roles, restarts, settings -------------------------------------------------------------------------------
-
-
-def test_admission_survives_a_restart(licensed: Licensed) -> None:
-    buyer, licence = licensed.world.buyer(), licensed.books.issue()
-    licensed.publish()
-    admitted = licensed.admit(buyer, licence)
-    licensed.restart()
-    assert licensed.market.store.licence_of(buyer.address) == admitted
-    assert licensed.ask(buyer, 1)
-    licensed.books.submit(licensed.books.change(licence, Kind.REVOKE))
-    licensed.publish()
-    licensed.restart()
-    refused(lambda: licensed.ask(buyer, 2), "Revoked")
-
-
-def test_a_listing_needs_the_licences_of_its_broker_and_its_holders(
-    world: World, books: Books, tmp_path: Path
-) -> None:
-    licensed = Licensed(world, books, tmp_path, roles=("broker", "holder"))
-    parties = [world.broker, *(holder.signer for holder in world.holders)]
-    licences = [books.issue() for _ in parties]
-    licensed.publish()
-    for signer, licence in zip(parties, licences, strict=True):
-        with pytest.raises(LicenceRequired):
-            world.list_power()
-        licensed.admit(signer, licence)
-    world.list_power()
-    books.submit(books.change(licences[-1], Kind.REVOKE))
-    licensed.publish()
-    refused(world.list_power, "Revoked")
-    assert licensed.ask(world.buyer(), 1)  # buyers need none here
-
-
-def test_an_exchange_without_admission_asks_for_no_licence(world: World) -> None:
-    assert world.market.admission is None
-    assert world.submit(world.buyer())
-
-
-def test_the_settings_service_is_asked_and_its_connections_end_with_the_market(offline: Licensed) -> None:
-    offline.terms["service_url"] = "http://city.example/"
-    offline.city = None
-    market = offline.restart()
-    assert market.admission is not None
-    market.start()
-    market.stop()
-    buyer, licence = offline.world.buyer(), offline.books.issue()
-    offline.publish()
-    with pytest.raises(LicenceUnconfirmed):  # the client is closed: no socket is opened any more
-        offline.present(buyer, offline.presentation(licence, buyer.address))
-
-
-def test_a_licence_that_no_longer_counts_is_asked_for_anew(licensed: Licensed) -> None:
-    buyer, licence = licensed.world.buyer(), licensed.books.issue()
-    licensed.publish()
-    licensed.admit(buyer, licence)
-    licensed.terms["types"] = (FOOD,)
-    licensed.restart()
-    with pytest.raises(LicenceRequired, match=FOOD):
-        licensed.ask(buyer, 1)
-
-
-def test_an_account_that_got_another_operator_presents_anew(licensed: Licensed) -> None:
-    buyer, licence = licensed.world.buyer(), licensed.books.issue()
-    licensed.publish()
-    licensed.admit(buyer, licence)
-    licensed.world.chain.emit(
-        ParticipantAdmitted,
-        account=buyer.address,
-        operator=signer_of("another operator").address,
-        roles=Roles.BUYER,
-        x25519=keccak(buyer.address),
-    )
-    licensed.world.follow()
-    with pytest.raises(LicenceRequired):
-        licensed.ask(buyer, 1)
-
-
-def test_a_policy_file_that_is_none_stops_the_start(tmp_path: Path) -> None:
-    file = tmp_path / "policy.json"
-    terms = AdmissionTerms(policy=file, types=(BUSINESS,))
-    with pytest.raises(SettingsInvalid, match="policy"):
-        read_policy(terms)
-    file.write_text('{"version":1}')
-    with pytest.raises(SettingsInvalid, match="policy"):
-        read_policy(terms)
-
-
-# --- the tables, on both databases ---------------------------------------------------------------------------
-
-A, B = Address(bytes([1]) * 20), Address(bytes([2]) * 20)
-
-
-def licence_of(name: str, **changes: Any) -> AdmittedLicence:
-    values: dict[str, Any] = {
-        "leaf_hash": keccak(name.encode()),
-        "operator": A,
-        "origin": "甬.example/licences",
-        "type_code": BUSINESS,
-        "issuer": "issuer",
-        "key_id": keccak(b"key"),
-        "log_index": (1 << 53) - 1,
-        "list": (1 << 32) - 2,
-        "index": (1 << 20) - 1,
-        "expires_at": None,
-        "as_of": 5,
-        "lapses_at": 9,
-        "fault": "",
-    }
-    return AdmittedLicence(**{**values, **changes})
-
-
-@pytest.fixture
-def store(engine: sa.Engine) -> Store:
-    """The tables on a fresh database of each kind."""
-    migrate(engine)
-    return Store(engine)
-
-
-def put(store: Store, account: Address, licence: AdmittedLicence) -> None:
-    store.write(lambda connection: statements.put_admission(connection, account, licence, 7))
-
-
-def test_a_licence_is_kept_for_each_account_that_presented_it(store: Store) -> None:
-    licence, other = licence_of("one"), licence_of("two", expires_at=1 << 40)
-    put(store, A, licence)
-    put(store, B, licence)
-    assert (store.licence_of(A), store.licence_of(B)) == (licence, licence)
-    put(store, A, other)
-    assert (store.licence_of(A), store.licence_of(B)) == (other, licence)
-    assert store.licence_of(Address(bytes(20))) is None
-    assert store.read(lambda connection: statements.find_licence(connection, licence.leaf_hash)) == licence
-
-
-def test_a_database_from_before_admission_is_brought_up_and_keeps_what_it_has(engine: sa.Engine) -> None:
-    from alembic import command
-
-    from exchange.migrations.run import configuration
-    from ledger.database import write_transaction
-
-    config = configuration()
-    with write_transaction(engine) as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-    before = Store(engine)
-    before.put_name(A, "浙江某电力公司")
-    migrate(engine)
-    assert before.names([A]) == {A: "浙江某电力公司"}
-    assert before.licence_of(A) is None
-
-
-def test_older_facts_replace_no_newer_ones(store: Store) -> None:
-    licence = licence_of("one")
-    put(store, A, licence)
-    newer = replace(licence, as_of=6, lapses_at=10, fault="Suspended")
-    store.renew_licence(newer)
-    store.renew_licence(licence)
-    assert store.licence_of(A) == newer
-    store.renew_licence(licence_of("never presented"))
-    assert store.licence_of(A) == newer
 
 
 def test_every_error_of_admission_has_a_status_of_its_own() -> None:

@@ -68,12 +68,6 @@ def request_of(name: str, **changes: Any) -> RequestRecord:
     return replace(record, **changes)
 
 
-@pytest.fixture
-def store(engine: sa.Engine) -> Store:
-    migrate(engine)
-    return Store(engine)
-
-
 def add(store: Store, record: RequestRecord) -> None:
     store.write(lambda connection: statements.add_request(connection, record))
 

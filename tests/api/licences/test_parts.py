@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from starlette.types import Message
 
-from api.errors import BodyTooLarge, BodyTooSlow
 from api.licences.duties import Duties, Duty
-from api.licences.guard import read_body
 from api.licences.http_post import ANSWER_MAX, DEADLINE_S, Poster
 from api.licences.nonces import Nonces, SeenOnce
-from api.licences.online import CheckedTiles
 from api.licences.settings import AnchorAddress, CitySettings, Pace
 from ledger.errors import ChainUnreachable, MalformedValue
+from ledger.licences.online import CheckedTiles
 from ledger.log.batch import Item
 from ledger.log.errors import ProofInvalid, WitnessUnreachable
 from ledger.log.notes import NoteSigner
@@ -148,28 +144,3 @@ def test_a_witness_answer_over_the_limit_is_refused() -> None:
     )
     with pytest.raises(WitnessUnreachable):
         Poster(http=http)("http://witness.example/add-checkpoint", b"")
-
-
-def body_of(*messages: Message, limit: int = 8) -> bytes:
-    """Read a body that comes in these messages, and then no more."""
-    left = list(messages)
-
-    async def receive() -> Message:
-        return left.pop(0) if left else await asyncio.Future()
-
-    return asyncio.run(asyncio.wait_for(read_body(receive, limit, within_s=0.01), 10))
-
-
-def part(body: bytes, *, more: bool = True) -> Message:
-    """Return one message of a body."""
-    return {"type": "http.request", "body": body, "more_body": more}
-
-
-def test_a_body_is_read_whole_in_time_or_not_at_all() -> None:
-    assert body_of(part(b"ab"), part(b""), part(b"cd", more=False)) == b"abcd"
-    with pytest.raises(BodyTooLarge):
-        body_of(part(b"abcd"), part(b"efghi"))
-    with pytest.raises(BodyTooSlow):
-        body_of(part(b"ab"))
-    with pytest.raises(BodyTooSlow):
-        body_of(part(b"ab"), {"type": "http.disconnect"})

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from ledger.anchors import rlp
 from ledger.anchors.errors import EvidenceMalformed
+from ledger.rlp import Item, encode, encode_number
 from tests.ledger.anchors.sealing import enc
 
 ITEMS = st.recursive(st.binary(max_size=80), lambda inner: st.lists(inner, max_size=5), max_leaves=20)
 LOREM = b"Lorem ipsum dolor sit amet, consectetur adipisicing elit"
 # Examples of the Ethereum wiki's page on RLP.
-EXAMPLES: list[tuple[rlp.Item, str]] = [
+EXAMPLES: list[tuple[Item, str]] = [
     (b"dog", "83646f67"),
     ([b"cat", b"dog"], "c88363617483646f67"),
     (b"", "80"),
@@ -49,8 +50,8 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("item", "encoded"), EXAMPLES)
-def test_known_examples_are_encoded_and_decoded(item: rlp.Item, encoded: str) -> None:
-    assert rlp.encode(item).hex() == encoded
+def test_known_examples_are_encoded_and_decoded(item: Item, encoded: str) -> None:
+    assert encode(item).hex() == encoded
     assert rlp.decode(bytes.fromhex(encoded), "example") == item
 
 
@@ -61,8 +62,8 @@ def test_what_is_not_canonical_is_refused(encoded: str) -> None:
 
 
 @given(ITEMS)
-def test_items_survive_their_encoding(item: rlp.Item) -> None:
-    encoded = rlp.encode(item)
+def test_items_survive_their_encoding(item: Item) -> None:
+    encoded = encode(item)
     assert encoded == enc(item)
     assert rlp.decode(encoded, "item") == item
 
@@ -73,16 +74,16 @@ def test_bytes_that_decode_are_their_own_encoding(data: bytes) -> None:
         item = rlp.decode(data, "data")
     except EvidenceMalformed:
         return
-    assert rlp.encode(item) == data
+    assert encode(item) == data
 
 
 @given(st.integers(0, (1 << 256) - 1))
 def test_scalars_survive(value: int) -> None:
-    assert rlp.require_number(rlp.encode_number(value), "scalar") == value
+    assert rlp.require_number(encode_number(value), "scalar") == value
 
 
 @pytest.mark.parametrize("item", [b"\0", b"\0\1", bytes([1]) * 33, []])
-def test_scalars_of_another_form_are_refused(item: rlp.Item) -> None:
+def test_scalars_of_another_form_are_refused(item: Item) -> None:
     with pytest.raises(EvidenceMalformed):
         rlp.require_number(item, "scalar")
 
@@ -101,7 +102,7 @@ class CountedBytes(bytes):
 
 
 def test_a_long_list_is_copied_once() -> None:
-    data = CountedBytes(rlp.encode([b"\1"] * 5000))
+    data = CountedBytes(encode([b"\1"] * 5000))
     CountedBytes.copied = 0
     assert len(rlp.decode_list(data, "list")) == 5000
     assert CountedBytes.copied <= 2 * len(data)

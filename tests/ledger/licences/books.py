@@ -213,8 +213,8 @@ class Books:
         publisher.publish_histories(self.city.registrar, self.now_s)
         return publisher.cosign(self.witness_client(), self.city.trust().quorum)
 
-    def maker(self, **changes: Any) -> BundleMaker:
-        return BundleMaker(self.root, **{"city": self.city.trust(), "look_every_s": 0.0, **changes})
+    def maker(self) -> BundleMaker:
+        return BundleMaker(self.root, look_every_s=0.0)
 
     def verdict(self, licence: Held) -> Verdict:
         """Judge a licence offline, from its bundle."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from ledger.licences.bundle import Bundle
 from ledger.licences.errors import FactsMissing
 from ledger.licences.events import Code, Kind, Recognition, make_event
+from ledger.licences.online import OnlineFacts
 from ledger.licences.sdjwt import bind, parse, present
 from ledger.licences.verify import Expected, Missing, Reason, State, verify, verify_facts
 from ledger.log.tiles import root_at
@@ -27,11 +29,13 @@ def books(tmp_path: Path) -> Iterator[Books]:
 def both_ways(
     books: Books, licence: Held, text: str | None = None, expected: Expected | None = None
 ) -> tuple[State, object]:
-    """Judge a licence from its bundle and from open facts; both must say the same."""
-    maker, policy = books.maker(), books.city.policy()
-    credential = text or licence.text
-    offline = verify(maker.bundle_of(credential).to_bytes(), policy, now_s=books.now_s, expected=expected)
-    online = verify_facts(maker.facts_of(parse(credential)), policy, now_s=books.now_s, expected=expected)
+    """Judge a licence from its bundle, and as the service does from the facts that it has open; both must say the same."""
+    policy, credential = books.city.policy(), text or licence.text
+    bundle = books.maker().bundle_of(credential).to_bytes()
+    offline = verify(bundle, policy, now_s=books.now_s, expected=expected)
+    with closing(OnlineFacts(books.root, books.city.trust())) as opened:
+        opened.refresh()
+        online = verify_facts(opened.facts(parse(credential)), policy, now_s=books.now_s, expected=expected)
     assert (offline.state, offline.reason, offline.missing) == (online.state, online.reason, online.missing)
     assert (offline.facts, offline.code) == (online.facts, online.code)
     return offline.state, offline.reason or offline.missing
@@ -59,7 +63,7 @@ def test_what_happened_to_a_licence_shows_after_the_next_publication(
     books.publish()
     books.submit(books.change(licence, kind, code))
     assert both_ways(books, licence)[0] is State.VALID
-    assert books.maker().code_of(licence.claims.list, licence.claims.index) == code
+    assert books.code(licence) == code
     books.publish()
     assert both_ways(books, licence) == (State.INVALID, reason)
 

@@ -27,7 +27,6 @@ from ledger.log.tiles import (
     tile_path,
     tile_width,
     verified_entries,
-    verify_tiles,
 )
 from ledger.log.tree import EMPTY_ROOT, leaf_hash, root_of, verify_consistency, verify_inclusion
 from tests.ledger.log.logs import item, items, make_log
@@ -195,7 +194,7 @@ def test_proofs_from_tiles_verify(size: int, data: st.DataObject) -> None:
 
 def test_the_empty_tree_needs_no_tile() -> None:
     assert root_at(MemoryTiles({}), 0) == EMPTY_ROOT
-    verify_tiles(MemoryTiles({}), 0, EMPTY_ROOT)
+    assert list(verified_entries(MemoryTiles({}), 0, EMPTY_ROOT)) == []
 
 
 def test_a_partial_tile_that_is_gone_is_read_from_the_full_one() -> None:
@@ -242,10 +241,9 @@ def test_the_whole_log_is_read_back_verified(tmp_path: Path) -> None:
             for entry in entries
         ]
         assert found == [one.entry for one in items(0, 700)]
-        verify_tiles(log.reader, 700, log.checkpoint.root)
         assert read_entry(log.reader, 513, 700) == item(513).entry
         with pytest.raises(ProofInvalid):
-            verify_tiles(log.reader, 700, root_of(LEAVES[:700]))
+            list(verified_entries(log.reader, 700, root_of(LEAVES[:700])))
         with pytest.raises(EntryMissing):
             read_entry(log.reader, 700, 700)
 

@@ -254,7 +254,8 @@ class Network:
 
 
 def verified(text: str, quorum: Quorum) -> tuple[int, ...]:
-    return verify_checkpoint(text, origin=ORIGIN, log_key=SIGNER.key, quorum=quorum).cosigned_at_s
+    found = verify_checkpoint(text, origin=ORIGIN, log_key=SIGNER.key, quorum=quorum)
+    return tuple(sorted((each.time_s for each in found.cosignatures), reverse=True))
 
 
 def test_all_witnesses_cosign_as_the_log_grows(tmp_path: Path) -> None:

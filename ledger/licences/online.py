@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 from ledger.database import make_engine
 from ledger.licences.bundle import Inclusion, StatusPart
@@ -26,7 +26,7 @@ from ledger.licences.facts import (
     open_status,
 )
 from ledger.licences.issuers import IssuerHistory
-from ledger.licences.layout import BookFolder
+from ledger.licences.layout import BookFolder, FileVersion, file_version
 from ledger.licences.policy import City
 from ledger.licences.sdjwt import Presented
 from ledger.licences.slots import SlotFiles
@@ -38,7 +38,6 @@ from ledger.log.tree import root_of, verify_inclusion
 
 TILES_MAX: Final = 4096  # 8 KB each
 HASH_SIZE: Final = 32
-Version: TypeAlias = tuple[int, int]  # of a file
 
 
 class CheckedTiles:
@@ -126,8 +125,8 @@ class OnlineFacts:
         self._tiles = CheckedTiles(DirectoryTiles(self._layout.public, nodes=self._layout.nodes))
         self._slots = SlotFiles(self._folder.slots, writable=False)
         self._tokens: dict[bytes, StatusFact | Refused] = {}
-        self._histories: dict[str, tuple[Version, IssuerHistory | Refused]] = {}
-        self._seen: Version | None = None
+        self._histories: dict[str, tuple[FileVersion, IssuerHistory | Refused]] = {}
+        self._seen: FileVersion | None = None
         self._refreshing = threading.Lock()
         self._snapshot: Snapshot | None = None
 
@@ -142,7 +141,7 @@ class OnlineFacts:
             LedgerError: a file of the log or the book is missing or damaged.
         """
         with self._refreshing:
-            version = _version(self._layout.cosigned)
+            version = file_version(self._layout.cosigned)
             if version is None:
                 return
             known = self._snapshot
@@ -174,7 +173,7 @@ class OnlineFacts:
 
     def _issuers(self) -> dict[str, IssuerHistory | Refused]:
         for path in (self._folder.public / "issuers").glob("*.jwt"):
-            known, version = self._histories.get(path.stem), _version(path)
+            known, version = self._histories.get(path.stem), file_version(path)
             if version is not None and (known is None or known[0] != version):
                 self._histories[path.stem] = (
                     version,
@@ -200,12 +199,3 @@ class OnlineFacts:
             issuer=snapshot.issuers.get(claims.issuer),
             status=snapshot.statuses.get(claims.list),
         )
-
-
-def _version(path: Path) -> Version | None:
-    """Return what changes when a file is replaced, None where there is none."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_ino, found.st_mtime_ns
