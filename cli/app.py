@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from api import VERSION
 from cli import (
     broker,
     buyer,
@@ -23,8 +24,6 @@ from cli import (
 )
 from cli.errors import CliError
 from cli.licence import commands as licence
-
-VERSION = "0.1.0"
 
 app = typer.Typer(
     name="shuyao",

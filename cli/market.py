@@ -208,10 +208,6 @@ class Market:
             "idle_poll_s": min(0.25, self.plan.block_time_s),
         }
 
-    def holder_folder(self, number: int) -> Path:
-        """Return the folder of a holder, from 1."""
-        return self.home.holder(number)
-
     def _holder_config(self, number: int) -> dict[str, Any]:
         file = self.plan.files[number - 1]
         kind = "csv" if file.suffix == ".csv" else "parquet"

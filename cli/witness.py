@@ -133,7 +133,7 @@ def run(folder: FolderArgument, passphrase_file: PassphraseOption = None) -> Non
     """Serve until SIGTERM."""
     from api.licences.serving import serve
     from api.licences.witness_app import create_witness_app
-    from api.server import configure_logs
+    from api.serving import configure_logs
     from ledger.errors import LedgerError
 
     settings = load_settings(folder)

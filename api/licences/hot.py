@@ -15,15 +15,15 @@ from typing import Any, Final
 
 from starlette.types import Receive, Scope, Send
 
+from api.body import read_body
 from api.errors import LineMalformed
-from api.licences.guard import read_body
-from api.licences.online import OnlineFacts
 from ledger.encoding import parse_json
 from ledger.errors import MalformedValue
 from ledger.licences.access import SALT_SIZE, AccessWriter, Use, make_record
 from ledger.licences.errors import HiddenMandatoryField, IdentifierInvalid, LicenceError
 from ledger.licences.events import leaf_of_claims
 from ledger.licences.group import Ticket
+from ledger.licences.online import OnlineFacts
 from ledger.licences.policy import TrustPolicy
 from ledger.licences.reasons import Reason, State
 from ledger.licences.sdjwt import Presented, parse

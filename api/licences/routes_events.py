@@ -22,7 +22,6 @@ from ledger.licences.book import Receipt
 NDJSON: Final = "application/x-ndjson"
 LINE_MAX: Final = 1 << 18
 BATCH_LINES: Final = 1024
-BATCH_BYTES: Final = 1 << 22
 IDLE_S: Final = 60.0  # without a byte, before a stream is taken for given up
 router = APIRouter(tags=["departments"])
 

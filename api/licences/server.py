@@ -10,7 +10,7 @@ from api.licences.service import LicenceService, ServiceKeys
 from api.licences.serving import serve
 from api.licences.settings import CitySettings
 from api.licences.verifiers import Verifiers
-from api.server import configure_logs
+from api.serving import configure_logs
 
 
 def run(

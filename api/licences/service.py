@@ -19,7 +19,6 @@ from api.licences.duties import Duties, Duty
 from api.licences.http_post import Poster
 from api.licences.metrics import Metrics
 from api.licences.nonces import Nonces, SeenOnce
-from api.licences.online import OnlineFacts
 from api.licences.settings import CitySettings
 from api.licences.signed import REQUEST_AGE_S, SignedRequest, verify_request
 from ledger.errors import LedgerError
@@ -32,6 +31,7 @@ from ledger.licences.errors import EventRefused, LicenceUnknown
 from ledger.licences.events import leaf_of_claims, registrar_urn, service_urn
 from ledger.licences.identifiers import issuer_urn, parse_issuer_urn, require_uscc
 from ledger.licences.keys import PublicKey, SigningKey
+from ledger.licences.online import OnlineFacts
 from ledger.licences.policy import City, TrustPolicy
 from ledger.licences.publish import Publisher
 from ledger.licences.sdjwt import Presented, parse, verify_bearer
@@ -85,7 +85,7 @@ class LicenceService:
         self.publisher = Publisher(self.book, keys.service, rand=secrets.token_bytes)
         self.access = AccessWriter(self.book.folder.access, WRITER)
         self.online = OnlineFacts(folder, self._city)
-        self.bundles = BundleMaker(folder, city=self._city)
+        self.bundles = BundleMaker(folder)
         self._batches = AccessBatches(self.book, keys.service, rand=secrets.token_bytes)
         self.nonces = Nonces()
         self._seen = SeenOnce(age_s=2 * REQUEST_AGE_S + 1)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from socket import socket
-from typing import Any, Final
 
 import uvicorn
+from starlette.types import ASGIApp
 
-_GRACE_S: Final = 3
+from api import serving
 
 
 def serve(
-    app: Any,
+    app: ASGIApp,
     *,
     host: str,
     port: int,
@@ -38,41 +35,9 @@ def serve(
         http="httptools",
         ws="none",
         lifespan="on",
-        log_level="warning",
-        access_log=False,
-        server_header=False,
         date_header=False,
         proxy_headers=False,
         backlog=4096,
-        timeout_graceful_shutdown=_GRACE_S,
+        **serving.QUIET,
     )
-    with _signals_kept():
-        _Server(configuration, on_ready).run(None if listening is None else [listening])
-
-
-@contextmanager
-def _signals_kept() -> Iterator[None]:
-    """Let the server end at a signal without ending the process: uvicorn raises the signal once more afterwards."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    former = {each: signal.signal(each, lambda *_: None) for each in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for each, handler in former.items():
-            signal.signal(each, handler)
-
-
-class _Server(uvicorn.Server):
-    """Says when it answers."""
-
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[int], None] | None) -> None:
-        super().__init__(config)
-        self._on_ready = on_ready
-
-    async def startup(self, sockets: list[socket] | None = None) -> None:
-        """Bind and listen, then say so."""
-        await super().startup(sockets)
-        if self._on_ready is not None and self.started:
-            self._on_ready(self.servers[0].sockets[0].getsockname()[1])
+    serving.serve(configuration, on_ready=on_ready, listening=listening)

@@ -22,15 +22,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from api.licences.duties import Duties, Duty
-from api.licences.guard import Guard
+from api.licences.guard import layers
 from api.licences.hot import HotVerify
 from api.licences.metrics import Metrics
-from api.licences.online import OnlineFacts
 from api.licences.serving import serve
 from api.licences.settings import CitySettings
-from api.server import configure_logs
+from api.serving import configure_logs
 from ledger.licences.access import AccessWriter
 from ledger.licences.layout import BookFolder
+from ledger.licences.online import OnlineFacts
 from ledger.licences.policy import City, TrustPolicy
 
 LOOK_S: Final = 0.25  # between two looks at the published files
@@ -41,7 +41,7 @@ _log = structlog.get_logger("api.licences")
 
 def create_verifier_app(
     online: OnlineFacts, policy: TrustPolicy, access: AccessWriter, duties: Duties
-) -> Guard:
+) -> Starlette:
     """Build the application of one verifying process: the hot route, health and metrics."""
     metrics = Metrics(lambda: {"duties_failing": sum(1 for state in duties.states() if state.fault)})
 
@@ -52,9 +52,11 @@ def create_verifier_app(
     async def read_metrics(_request: Request) -> Response:
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
 
-    inner = Starlette(routes=[Route("/healthz", health), Route("/metrics", read_metrics)])
     hot = HotVerify(online, policy, access, note=metrics.note_verdict)
-    return Guard(inner, hot=hot, note=metrics.note)
+    return Starlette(
+        routes=[Route("/healthz", health), Route("/metrics", read_metrics)],
+        middleware=layers(hot, metrics.note),
+    )
 
 
 def run_verifier(

@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from api.body import read_body
 from api.errors import BodyTooLarge, BodyTooSlow
-from api.licences.guard import read_body
 from ledger.errors import ChainError, LedgerError
 from ledger.log.witness import WitnessAnswer
 

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 from cli.home import repository_root
@@ -160,8 +159,3 @@ def _which(name: str) -> str:
 def short_hash(text: str) -> str:
     """Return the beginning of a long hex text."""
     return f"{text[:12]}…"
-
-
-def folder_size(path: Path) -> int:
-    """Return the bytes of all files below a folder."""
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from ledger.licences.keys import SigningKey
 
 TIMEOUT_S: Final = 30.0
-STREAM_MAX: Final = 2_000  # events of one stream: httpx reads no answer before all is sent, and receipts must find room meanwhile
 
 
 class ServiceRefused(CliError):
@@ -37,15 +36,6 @@ class Receipt:
 
     index: int
     leaf_hash: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why one event of a stream was refused. `line` counts from 1."""
-
-    line: int
-    kind: str
-    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,52 +192,13 @@ class CityClient:
         Raises:
             ServiceRefused: with the reason.
         """
-        outcome = next(iter(self.submit_all([event])))
-        if isinstance(outcome, Refusal):
-            raise ServiceRefused(409, outcome.kind, outcome.detail)
-        return outcome
-
-    def submit_all(self, events: Sequence[str]) -> list[Receipt | Refusal]:
-        """Log events, and return for each its receipt or why it was refused, in order."""
-        outcomes: list[Receipt | Refusal] = []
-        for first in range(0, len(events), STREAM_MAX):
-            outcomes += self._submit_some(events[first : first + STREAM_MAX])
-        return outcomes
-
-    def _submit_some(self, events: Sequence[str]) -> list[Receipt | Refusal]:
-        found: list[Receipt | Refusal | None] = [None] * len(events)
-        for outcome in self._stream(events):
-            line = int(outcome["line"])
-            if "index" in outcome:
-                receipt = Receipt(int(outcome["index"]), bytes.fromhex(outcome["leaf"]))
-                found[line - 1] = receipt
-            else:
-                error = outcome["error"]
-                found[line - 1] = Refusal(line, str(error["type"]).rpartition(":")[2], str(error["detail"]))
-        if any(outcome is None for outcome in found):
-            raise CliError(f"{self.url}: answered fewer events than it was sent")
-        return [outcome for outcome in found if outcome is not None]
-
-    def _stream(self, events: Iterable[str]) -> Iterator[dict[str, Any]]:
-        def lines() -> Iterator[bytes]:
-            for event in events:
-                yield json.dumps({"event": event}).encode() + b"\n"
-
-        try:
-            with self._http.stream(
-                "POST",
-                "/licence-events",
-                content=lines(),
-                headers={"content-type": "application/x-ndjson"},
-            ) as answer:
-                if answer.status_code != 200:
-                    answer.read()
-                    raise _refusal(answer)
-                for line in answer.iter_lines():
-                    if line:
-                        yield parse_json(line.encode())
-        except (httpx.HTTPError, MalformedValue) as err:
-            raise CliError(f"{self.url} does not answer as it should: {type(err).__name__}") from err
+        line = json.dumps({"event": event}).encode() + b"\n"
+        headers = {"content-type": "application/x-ndjson"}
+        outcome = self._json("POST", "/licence-events", content=line, headers=headers)
+        if "error" in outcome:
+            error = outcome["error"]
+            raise ServiceRefused(409, str(error["type"]).rpartition(":")[2], str(error["detail"]))
+        return Receipt(int(outcome["index"]), bytes.fromhex(outcome["leaf"]))
 
     # --- transport -------------------------------------------------------------------------------------------
 
@@ -275,11 +226,12 @@ class CityClient:
         path: str,
         *,
         body: Any = None,
+        content: bytes | None = None,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         ok: tuple[int, ...] = (200, 201, 202),
     ) -> dict[str, Any]:
-        answer = self._send(method, path, body=body, params=params, headers=headers, ok=ok)
+        answer = self._send(method, path, body=body, content=content, params=params, headers=headers, ok=ok)
         try:
             value = parse_json(answer.content)
         except MalformedValue as err:
@@ -294,6 +246,7 @@ class CityClient:
         path: str,
         *,
         body: Any = None,
+        content: bytes | None = None,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         ok: tuple[int, ...] = (200, 201, 202),
@@ -303,6 +256,7 @@ class CityClient:
                 method,
                 path,
                 json=body,
+                content=content,
                 params=dict(params or {}) or None,
                 headers=dict(headers or {}) or None,
             )

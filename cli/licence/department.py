@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from cli.errors import CliError
-from cli.licence.client import CityClient, Receipt, ServiceRefused, Speaker
+from cli.licence.client import CityClient, Receipt, Speaker
 from ledger.errors import LedgerError
 
 if TYPE_CHECKING:
@@ -103,21 +103,6 @@ class Department:
         credential = self.sign(order, slot, previous=previous, is_transfer=is_transfer)
         return IssuedLicence(credential, self.client.submit(credential))
 
-    def issue_all(self, orders: list[Order]) -> list[IssuedLicence]:
-        """Issue many licences over one reservation and one stream.
-
-        Raises:
-            CliError: one was refused.
-        """
-        slots = self.client.reserve(self.speaker, len(orders))
-        credentials = [self.sign(order, slot) for order, slot in zip(orders, slots, strict=True)]
-        issued = []
-        for credential, outcome in zip(credentials, self.client.submit_all(credentials), strict=True):
-            if not isinstance(outcome, Receipt):
-                raise ServiceRefused(409, outcome.kind, f"licence {outcome.line}: {outcome.detail}")
-            issued.append(IssuedLicence(credential, outcome))
-        return issued
-
     def sign(
         self,
         order: Order,
@@ -190,6 +175,10 @@ class Department:
         from ledger.licences.events import Code, Kind
 
         return self.change(Kind.TRANSFER_OUT, Code.TRANSFERRED, licence, reason)
+
+    def erase(self, licence: LicenceRef) -> dict[str, Any]:
+        """Have the service destroy a licence's credential and salts; what is logged stays, unlinkable."""
+        return self.client.erase_as_issuer(self.speaker, licence.leaf_hash)
 
     def change(self, kind: Kind, code: Code, licence: LicenceRef, reason: str) -> Receipt:
         """Sign and log one event of a licence."""

@@ -160,16 +160,27 @@ def erase(
     credential: CredentialArgument,
     city: CityOption,
     key: KeyOption,
+    issuer: Annotated[
+        str | None,
+        typer.Option(
+            "--issuer", help="On the word of this department, with its key; else on the holder's word."
+        ),
+    ] = None,
     passphrase_file: PassphraseOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Have the service destroy a credential and its salts, on its holder's word; what is logged stays, unlinkable."""
+    """Have the service destroy a credential and its salts, on its holder's or issuer's word; what is logged stays, unlinkable."""
     from cli.licence.client import CityClient
+    from cli.licence.department import Department, ref_of
     from cli.licence.wallet import Wallet
 
-    opened = keyring.open_key(key, passphrase_file)
-    with CityClient(city) as client:
-        found = Wallet(opened).erase(client, read_text(credential))
+    opened, text = keyring.open_key(key, passphrase_file), read_text(credential)
+    with CityClient(city) as client, named():
+        found = (
+            Wallet(opened).erase(client, text)
+            if issuer is None
+            else Department(issuer, opened, client).erase(ref_of(text))
+        )
     if as_json:
         print_json(found)
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -110,10 +110,8 @@ def admit(
     from cli.licence.registry import open_desk
 
     types = [find_kind(kind).code for kind in kinds]
-    with (
-        open_desk(registrar, rpc=rpc, contract=contract, account=account) as desk,
-        _registrar(registrar, city, passphrase_file, desk) as found,
-    ):
+    desk = open_desk(registrar, rpc=rpc, contract=contract, account=account)
+    with _registrar(registrar, city, passphrase_file, desk) as found:
         index = found.add_key(issuer, read_public(public), types)
     typer.echo(f"key admitted at log index {index}")
 
@@ -132,10 +130,8 @@ def retire(
     """End a key's use; what it signed before counts on."""
     from cli.licence.registry import open_desk
 
-    with (
-        open_desk(registrar, rpc=rpc, contract=contract, account=account) as desk,
-        _registrar(registrar, city, passphrase_file, desk) as found,
-    ):
+    desk = open_desk(registrar, rpc=rpc, contract=contract, account=account)
+    with _registrar(registrar, city, passphrase_file, desk) as found:
         index = found.retire_key(issuer, read_public(public).key_id)
     typer.echo(f"key retired at log index {index}")
 
@@ -154,10 +150,8 @@ def compromise(
     """Say that a key is in other hands; what is logged from now on does not count."""
     from cli.licence.registry import open_desk
 
-    with (
-        open_desk(registrar, rpc=rpc, contract=contract, account=account) as desk,
-        _registrar(registrar, city, passphrase_file, desk) as found,
-    ):
+    desk = open_desk(registrar, rpc=rpc, contract=contract, account=account)
+    with _registrar(registrar, city, passphrase_file, desk) as found:
         index = found.compromise_key(issuer, read_public(public).key_id)
     typer.echo(f"key declared compromised at log index {index}")
 
@@ -225,11 +219,8 @@ def recognise(
     with named():
         trusted = TrustPolicy.parse(policy.read_bytes())
     types = [find_kind(kind).code for kind in kinds]
-    with (
-        open_desk(registrar, rpc=rpc, contract=contract, account=account) as desk,
-        _registrar(registrar, city, passphrase_file, desk) as found,
-        CityClient(other) as theirs,
-    ):
+    desk = open_desk(registrar, rpc=rpc, contract=contract, account=account)
+    with _registrar(registrar, city, passphrase_file, desk) as found, CityClient(other) as theirs:
         named_city = trusted.city(theirs.origin)
         if named_city is None:
             raise CliError(f"{policy} does not name the city {theirs.origin!r}")
@@ -239,14 +230,19 @@ def recognise(
 
 @contextmanager
 def _registrar(
-    folder: Path, city: str, passphrase_file: Path | None, desk: RegistryDesk | None = None
+    folder: Path,
+    city: str,
+    passphrase_file: Path | None,
+    desk: AbstractContextManager[RegistryDesk | None] | None = None,
 ) -> Iterator[Registrar]:
+    """Open the registrar's key and the city's service, and the registry first where a command writes it too."""
     from cli.licence.client import CityClient
     from cli.licence.registrar import Registrar
 
-    key = keyring.open_key(keyring.key_path(folder, KEY), passphrase_file)
-    with CityClient(city) as client:
-        yield Registrar(folder, key, client, registry=desk)
+    with desk or nullcontext() as registry:
+        key = keyring.open_key(keyring.key_path(folder, KEY), passphrase_file)
+        with CityClient(city) as client:
+            yield Registrar(folder, key, client, registry=registry)
 
 
 def _algorithm(text: str) -> Algorithm:

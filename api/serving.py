@@ -1,0 +1,94 @@
+"""Running one application of this package until a signal, and how its process logs."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from socket import socket
+from typing import Any, Final
+
+import structlog
+import uvicorn
+
+QUIET: Final[dict[str, Any]] = {
+    "log_level": "warning",
+    "access_log": False,
+    "server_header": False,
+    "timeout_graceful_shutdown": 3,
+}  # of every server's configuration: the applications log and measure by themselves
+
+
+def configure_logs(level: int = logging.INFO) -> None:
+    """Write logs as one JSON object a line to standard error."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def serve(
+    configuration: uvicorn.Config,
+    *,
+    on_ready: Callable[[int], None] | None = None,
+    on_stop: Callable[[], None] | None = None,
+    listening: socket | None = None,
+) -> None:
+    """Serve an application until SIGTERM or SIGINT.
+
+    Args:
+        configuration: the application, and where to listen; port 0 takes a free one.
+        on_ready: called with the port once requests are answered.
+        on_stop: called before open answers are waited for, to end those that would not end by themselves.
+        listening: a socket that listens already, which processes may share; host and port are then not looked at.
+    """
+    with _signals_kept():
+        _Server(configuration, on_ready, on_stop).run(None if listening is None else [listening])
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Let the server end at a signal without ending the process: uvicorn raises the signal once more afterwards."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = {each: signal.signal(each, lambda *_: None) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for each, handler in former.items():
+            signal.signal(each, handler)
+
+
+class _Server(uvicorn.Server):
+    """Says when it answers and when it stops."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        on_ready: Callable[[int], None] | None,
+        on_stop: Callable[[], None] | None,
+    ) -> None:
+        super().__init__(config)
+        self._on_ready, self._on_stop = on_ready, on_stop
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Bind and listen, then say so."""
+        await super().startup(sockets)
+        if self._on_ready is not None and self.started:
+            self._on_ready(self.servers[0].sockets[0].getsockname()[1])
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        """Say so, then wait for the open answers."""
+        if self._on_stop is not None:
+            self._on_stop()
+        await super().shutdown(sockets)
