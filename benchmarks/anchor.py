@@ -146,7 +146,8 @@ def development_chain() -> Iterator[str]:
     """Run anvil with the rules of the Prague hard fork for the block; yields its address."""
     port = processes.free_port()
     url = f"http://127.0.0.1:{port}"
-    command = [str(chain_process.anvil_path()), "--port", str(port), "--silent", "--hardfork", "prague"]
+    anvil = [str(chain_process.anvil_path()), "--port", str(port), "--silent", "--hardfork", "prague"]
+    command = [*anvil, "--prune-history", "16"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as anvil:
         try:
             end = time.monotonic() + TIMEOUT_S

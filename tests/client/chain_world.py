@@ -61,7 +61,8 @@ class Anvil:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
-        command = [str(program()), "--port", str(self.port), "--silent", "--auto-impersonate"]
+        quiet = ["--prune-history", "16", "--silent", "--auto-impersonate"]
+        command = [str(program()), "--port", str(self.port), *quiet]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         chain = Chain(f"http://127.0.0.1:{self.port}", timeout_s=10)
         deadline = time.monotonic() + 20
@@ -207,7 +208,7 @@ class ChainScribe:
         self.world.send(self.world.broker, self.world.contracts.ledger.open(self.request, signature))
 
     def approve(self, m: Member) -> None:
-        keys = SessionKeys(m.mask_key, m.share_key, m.e_x, m.e_parity)
+        keys = SessionKeys(m.mask_key, m.share_key, m.e_x, m.e_parity, m.noise_commitment)
         self._as(m.holder, self.world.contracts.ledger.approve(self.request, m.asset, keys))
 
     def share(self, session: Session, index: int, bundle: bytes, seed: bytes, commitment: bytes) -> None:
