@@ -11,7 +11,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import BodyTooLarge, BodyTooSlow
 from ledger.encoding import require_shallow
+from ledger.errors import MalformedValue
 
+_DIGITS_MAX: Final = 18  # of a Content-Length
 BODY_S: Final = 30.0  # for a whole body, however slowly it drips
 
 
@@ -73,13 +75,31 @@ async def read_body(receive: Receive, limit: int, *, within_s: float = BODY_S) -
         raise BodyTooSlow(within_s) from err
 
 
+def require_json(body: bytes) -> None:
+    """Refuse what no parser of JSON should see.
+
+    The parsers behind take UTF-16 and UTF-32 as well. There a bracket inside a string and one outside look alike to whoever
+    counts bytes, so that those texts could nest as deep as they like.
+
+    Raises:
+        MalformedValue: it nests too deep, or is not in UTF-8.
+    """
+    require_shallow(body)
+    try:
+        body.decode("utf-8")
+    except UnicodeDecodeError as err:
+        raise MalformedValue("JSON", "UTF-8", "another encoding") from err
+    if b"\0" in body:
+        raise MalformedValue("JSON", "UTF-8 without NUL", "another encoding")
+
+
 async def _received(scope: Scope, receive: Receive, limit: BodyLimit) -> Receive:
     declared = dict(scope["headers"]).get(b"content-length", b"0")
-    if not declared.isdigit() or int(declared) > limit.size:
+    if not declared.isdigit() or len(declared) > _DIGITS_MAX or int(declared) > limit.size:
         raise BodyTooLarge(limit.size)
     body = await read_body(receive, limit.size)
     if limit.is_json:
-        require_shallow(body)
+        require_json(body)
     whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def handing_receive() -> Message:

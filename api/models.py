@@ -54,12 +54,16 @@ class ListingIn(_Body):
 
 
 class QuoteIn(_Body):
-    """A query over a listing. `rho_micro` is micro-ρ; the policy's own when absent."""
+    """A query over a listing. `rho_micro` is micro-ρ; the policy's own when absent.
+
+    `asked` is what the policy's kind of plans needs besides, an encrypted model for one; the body's limit bounds it.
+    """
 
     listing: Text200
     sql: str
     purpose: Text200 | None = None
     rho_micro: Decimal64 | None = None
+    asked: dict[str, Any] | None = None
 
 
 class RequestIn(_Body):

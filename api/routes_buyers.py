@@ -25,6 +25,7 @@ def make_quote(edge: TheEdge, call: TheCall, speaker: TheSpeaker, body: QuoteIn)
             sql=body.sql,
             purpose=body.purpose,
             rho_micro=None if body.rho_micro is None else int(body.rho_micro),
+            asked=body.asked,
         )
         return 201, quote_json(quote)
 

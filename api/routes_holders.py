@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Query, Response
 
 from api.edge import TheCall, TheEdge, TheSpeaker, json_only, octets_only, once
 from api.models import AssetIn
@@ -45,7 +45,18 @@ def send_message(edge: TheEdge, call: TheCall, speaker: TheSpeaker, request_id: 
 
 
 @router.get("/requests/{request_id}/messages")
-def read_messages(edge: TheEdge, speaker: TheSpeaker, request_id: str, kind: int) -> Response:
-    """Return the frames of one kind, one after another. Masked inputs are given to nobody."""
-    found = edge.market.messages.give(speaker.address, digest_from_hex(request_id), kind)
+def read_messages(
+    edge: TheEdge,
+    speaker: TheSpeaker,
+    request_id: str,
+    kind: int,
+    round_: Annotated[int, Query(alias="round", ge=0, le=255)] = 0,
+    part: Annotated[int, Query(ge=0, le=65535)] = 0,
+) -> Response:
+    """Return the frames of one kind, one after another. Masked inputs are given to nobody.
+
+    Of a private join, some frames of a round from a part on: ask again from the part after the last one.
+    """
+    wanted = digest_from_hex(request_id)
+    found = edge.market.messages.give(speaker.address, wanted, kind, (round_, part))
     return Response(b"".join(each.frame for each in found), media_type="application/octet-stream")

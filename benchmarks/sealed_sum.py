@@ -117,7 +117,7 @@ class Round:
             drawn.append(mine)
             address = (i + 1).to_bytes(20, "big")
             asset, line = tagged_hash("asset", address, 1), tagged_hash("line", address, 1)
-            public = (keys.mask_key, keys.share_key, keys.e_x, keys.e_parity)
+            public = (keys.mask_key, keys.share_key, keys.e_x, keys.e_parity, keys.noise_commitment)
             members.append(Member(address, asset, 1, line, *public))
         self.session = Session.build(
             chain_id=31337,

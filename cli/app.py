@@ -9,9 +9,11 @@ import typer
 
 from api import VERSION
 from cli import (
+    audit,
     broker,
     buyer,
     demo_command,
+    deposit,
     exchange_command,
     holder_command,
     keys,
@@ -19,6 +21,7 @@ from cli import (
     market_licence,
     quality,
     replay,
+    trustee,
     verify,
     witness,
 )
@@ -36,11 +39,15 @@ app.add_typer(holder_command.app, name="holder")
 app.add_typer(exchange_command.app, name="exchange")
 app.add_typer(broker.app, name="broker")
 app.add_typer(buyer.app, name="buyer")
+app.add_typer(trustee.app, name="trustee")
+app.add_typer(deposit.app, name="deposit")
 app.add_typer(keys.app, name="keys")
 app.add_typer(licence.app, name="licence")
 app.add_typer(witness.app, name="witness")
 app.command("demo")(demo_command.demo)
 app.command("verify")(verify.verify)
+app.command("audit")(audit.audit)
+holder_command.app.command("audit")(audit.collect)
 app.command("replay")(replay.replay)
 app.command("present")(market_licence.present)
 app.command("up")(market_commands.up)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ from cli.output import Stages, print_json, print_table
 
 if TYPE_CHECKING:
     from client.buyer import Buyer
+    from client.logistic import LogisticFit
     from client.types import Answer, Losses, Quote
     from ledger.types import Digest
 
@@ -32,6 +34,12 @@ RhoOption = Annotated[
 DeltaOption = Annotated[
     str | None,
     typer.Option("--delta", help="δ at which losses are shown as (ε, δ); else the policy's, or 1e-9."),
+]
+ModelOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--model", help="File with the weights of SCORE, YAML or JSON; only their ciphertexts leave."
+    ),
 ]
 PurposeOption = Annotated[str | None, typer.Option("--purpose", help="One of the policy's purposes.")]
 
@@ -78,9 +86,17 @@ def _request_id(text: str) -> Digest:
 
 
 def _quote(
-    buyer: Buyer, listing: str, sql: str, rho: str | None, purpose: str | None, delta: str | None = None
+    buyer: Buyer,
+    listing: str,
+    sql: str,
+    *,
+    rho: str | None,
+    purpose: str | None,
+    delta: str | None = None,
+    model: Path | None = None,
 ) -> Quote:
     from cli.rho import read_delta, rho_to_micro
+    from client.models import Model
 
     return buyer.quote(
         listing,
@@ -88,6 +104,7 @@ def _quote(
         purpose=purpose,
         rho_micro=None if rho is None else rho_to_micro(rho),
         delta=None if delta is None else read_delta(delta),
+        model=None if model is None else Model.from_file(model),
     )
 
 
@@ -111,6 +128,7 @@ def _show_answer(answer: Answer, *, as_json: bool) -> None:
             "receipt": str(answer.receipt_path),
         }
         facts["privacy_loss"] = answer.losses.to_json()
+        facts["faults"] = list(answer.faults)
         print_json({**facts, "verified": True, "survivors": answer.survivors, "answer": table})
         return
     columns: list[str] = []
@@ -124,6 +142,8 @@ def _show_answer(answer: Answer, *, as_json: bool) -> None:
             cells += [value] if group else [value, error]
         rows.append(cells)
     print_table(f"verified, from {answer.survivors} holders", columns, rows)
+    for fault in answer.faults:
+        typer.echo(f"left out: {fault}")
     _show_losses(answer.losses)
     typer.echo(f"receipt: {answer.receipt_path}")
 
@@ -166,6 +186,7 @@ def quote(
     rho: RhoOption = None,
     purpose: PurposeOption = None,
     delta: DeltaOption = None,
+    model: ModelOption = None,
     home: HomeOption = None,
     passphrase_file: PassphraseOption = None,
     as_json: JsonOption = False,
@@ -174,12 +195,16 @@ def quote(
     from ledger.types import to_hex
 
     with _buyer(home, passphrase_file) as buyer:
-        quoted = _quote(buyer, listing, sql, rho, purpose, delta)
+        quoted = _quote(buyer, listing, sql, rho=rho, purpose=purpose, delta=delta, model=model)
     facts = {
         "plan_hash": to_hex(quoted.plan_hash),
         "rho_micro": quoted.rho_micro,
         "price_minor": quoted.price_minor,
         "answered_by": to_hex(quoted.answered_by) if quoted.answered_by else None,
+        "kind": quoted.plan.kind.value,
+        "trust": "semi-honest: holders follow the protocol"
+        if quoted.is_semi_honest
+        else "as docs/protocol.md has it",
     }
     errors = [(each.column, each.error95, each.rows) for each in quoted.expected_error95]
     if as_json:
@@ -202,6 +227,7 @@ def ask(
     accept: Annotated[
         bool, typer.Option(help="Accept the verified answer, which settles it at once.")
     ] = True,
+    model: ModelOption = None,
     home: HomeOption = None,
     passphrase_file: PassphraseOption = None,
     as_json: JsonOption = False,
@@ -210,7 +236,7 @@ def ask(
     stages = Stages(quiet=as_json)
     with _buyer(home, passphrase_file) as buyer:
         with stages.stage("quote", "quote"):
-            quoted = _quote(buyer, listing, sql, rho, purpose, delta)
+            quoted = _quote(buyer, listing, sql, rho=rho, purpose=purpose, delta=delta, model=model)
         with stages.stage("submit", "signed request"):
             request_id = buyer.submit(quoted)
         with stages.stage("answer", "holders approve, share, contribute, unmask") as stage:
@@ -223,11 +249,83 @@ def ask(
 
 
 @app.command()
+def logreg(
+    listing: Annotated[str, typer.Option("--listing", help="The listing's name.")],
+    target: Annotated[
+        str, typer.Option(help="A dimension of two values, the second counts as 1; or a measure of 0 and 1.")
+    ],
+    features: Annotated[str, typer.Option(help="Measures, separated by commas.")],
+    rho: Annotated[str, typer.Option("--rho", help="ρ for all steps together: never more is spent.")],
+    where: Annotated[str | None, typer.Option(help="Which rows: the condition of a WHERE clause.")] = None,
+    steps: Annotated[int, typer.Option(help="At most so many requests; it ends earlier if it can.")] = 8,
+    start: Annotated[
+        str | None,
+        typer.Option(help="Where to start: the `scaled` coefficients of an earlier fit, by commas."),
+    ] = None,
+    purpose: PurposeOption = None,
+    accept: Annotated[
+        bool, typer.Option(help="Accept each verified answer, which settles it at once.")
+    ] = True,
+    home: HomeOption = None,
+    passphrase_file: PassphraseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit a logistic regression in several requests on one budget; call it again to go on after an interruption."""
+    from cli.rho import rho_to_micro
+    from client.logistic import FitBudget, LogisticQuestion, fit_logistic
+
+    names = tuple(name.strip() for name in features.split(","))
+    question = LogisticQuestion(listing, target, names, where, purpose)
+    stages = Stages(quiet=as_json)
+    with _buyer(home, passphrase_file) as buyer, stages.stage("fit", "steps of the fit") as stage:
+        fit = fit_logistic(
+            buyer,
+            question,
+            FitBudget(rho_to_micro(rho), steps),
+            start=None if start is None else _numbers("--start", start),
+            accept=accept,
+            on_step=lambda number, state: stage.say(f"step {number}: {state}"),
+        )
+    if as_json:
+        print_json(fit.to_json())
+    else:
+        _show_fit(fit)
+
+
+def _numbers(option: str, text: str) -> tuple[Decimal, ...]:
+    from privacy.decimals import read_decimal
+
+    numbers = [read_decimal(part.strip()) for part in text.split(",")]
+    known = tuple(number for number in numbers if number is not None)
+    if len(known) < len(numbers):
+        raise CliError(f"{option} {text!r}: expected decimals, separated by commas")
+    return known
+
+
+def _show_fit(fit: LogisticFit) -> None:
+    from privacy.decimals import decimal_text
+
+    rows = zip(fit.terms, fit.found.values, fit.found.error95, fit.found.standard_errors, strict=True)
+    shown = [[term, *("–" if each is None else f"{each:.5g}" for each in row)] for term, *row in rows]
+    title = f"{len(fit.steps)} verified steps, ρ = {Decimal(fit.rho_micro) / 1_000_000} in all"
+    print_table(title, ["term", "coefficient", "±95 % (noise)", "standard error (sample)"], shown)
+    if not fit.is_settled:
+        typer.echo(
+            "not settled: most of the error is from too few steps; more of them, or a start, would help"
+        )
+    _show_losses(fit.losses)
+    typer.echo("scaled: " + ",".join(map(decimal_text, fit.scaled)))
+    for answer in fit.answers:
+        typer.echo(f"receipt: {answer.receipt_path}")
+
+
+@app.command()
 def submit(
     listing: Annotated[str, typer.Argument(help="Name or id.")],
     sql: Annotated[str, typer.Argument(help="One SELECT.")],
     rho: RhoOption = None,
     purpose: PurposeOption = None,
+    model: ModelOption = None,
     home: HomeOption = None,
     passphrase_file: PassphraseOption = None,
     as_json: JsonOption = False,
@@ -236,7 +334,7 @@ def submit(
     from ledger.types import to_hex
 
     with _buyer(home, passphrase_file) as buyer:
-        request_id = to_hex(buyer.submit(_quote(buyer, listing, sql, rho, purpose)))
+        request_id = to_hex(buyer.submit(_quote(buyer, listing, sql, rho=rho, purpose=purpose, model=model)))
     if as_json:
         print_json({"request_id": request_id})
     else:

@@ -10,15 +10,20 @@ from typing import Annotated, Any
 import typer
 
 from cli.errors import CliError
-from cli.home import Home, repository_root
+from cli.home import Home
 from cli.output import Stages, console, notes, print_json, print_table, show
+from privacy.terms import PlanKind
 
 
 def demo(
+    kind: Annotated[PlanKind, typer.Option(help="What is computed, and so who holds what.")] = PlanKind.SUM,
     data: Annotated[Path | None, typer.Option(help="A CSV file, split over three holders.")] = None,
     policy: Annotated[Path | None, typer.Option(help="The policy of that file.")] = None,
     query: Annotated[str | None, typer.Option(help="The question, in SQL.")] = None,
-    rows: Annotated[int, typer.Option(help="Rows of each holder's generated table.", min=1)] = 100_000,
+    rows: Annotated[
+        int | None,
+        typer.Option(help="Rows of each holder's generated table; else as many as suit the kind.", min=1),
+    ] = None,
     rho: Annotated[str | None, typer.Option(help="ρ to spend; else the policy's for one request.")] = None,
     block_time: Annotated[float, typer.Option(help="Seconds between blocks.")] = 1.0,
     exchange_database: Annotated[str | None, typer.Option(help="Database URL of the exchange.")] = None,
@@ -30,21 +35,24 @@ def demo(
 ) -> None:
     """Build a market, ask it one question, verify the answer; exit 0 only if everything verified."""
     from cli import processes
+    from cli.demo.kinds import DemoOptions, make_demo, usual_rows
     from cli.demo.run import DemoPlan, run
 
     if (data is None) != (policy is None):
         raise CliError("--data and --policy go together")
-    if data is not None and query is None:
-        raise CliError("--data needs a question: --query SQL")
+    options = DemoOptions(
+        query=query,
+        rows=rows or usual_rows(kind),
+        data=data.absolute() if data else None,
+        policy=policy.absolute() if policy else None,
+    )
+    part = make_demo(kind, options)
     home = Home.create(f"demo-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}")
     stages = Stages(quiet=as_json)
     if not as_json:
         notes.print(f"a market in {home.path}; its passphrases are in {home.passphrases}", highlight=False)
     plan = DemoPlan(
-        data=data.absolute() if data else None,
-        policy=policy.absolute() if policy else None,
-        query=query or default_query(),
-        rows=rows,
+        demo=part,
         rho=rho,
         block_time_s=block_time,
         exchange_database=exchange_database,
@@ -60,11 +68,6 @@ def demo(
     else:
         _print(report, keep=keep)
     raise typer.Exit(0 if report["verified"] else 1)
-
-
-def default_query() -> str:
-    """Return the question that the demo asks when it is given none."""
-    return (repository_root() / "examples" / "electricity" / "query.sql").read_text(encoding="utf8").strip()
 
 
 def _print(report: dict[str, Any], *, keep: bool) -> None:

@@ -40,10 +40,12 @@ class MarketPlan:
 
     Args:
         policy: the listing's policy file.
-        files: one table a holder, CSV or Parquet.
+        files: one table a holder, CSV or Parquet; or the folder of an encrypted deposit.
         block_time_s: of the development chain.
         exchange_database, holder_database: database URLs; SQLite in the instance if not given. `{number}` in the holders' is the holder.
         window_blocks: how long the buyer may take to accept.
+        windows: blocks for each step of a request, where not the exchange's own.
+        names: what each holder calls its table; empty where all call it as the listing.
     """
 
     policy: Path
@@ -53,6 +55,7 @@ class MarketPlan:
     holder_database: str | None = None
     window_blocks: int = 20
     windows: dict[str, int] | None = None
+    names: tuple[str, ...] = ()
 
 
 class Market:
@@ -210,7 +213,7 @@ class Market:
 
     def _holder_config(self, number: int) -> dict[str, Any]:
         file = self.plan.files[number - 1]
-        kind = "csv" if file.suffix == ".csv" else "parquet"
+        kind = "deposit" if file.is_dir() else "csv" if file.suffix == ".csv" else "parquet"
         database = self.plan.holder_database
         return {
             "rpc_url": self.rpc_url,
@@ -221,7 +224,7 @@ class Market:
             "poll_idle_s": self._poll()["idle_poll_s"],
             "assets": [
                 {
-                    "name": self.policy.listing,
+                    "name": self._asset_name(number),
                     "title": f"{self.policy.title} ({number})",
                     "source": {"kind": kind, "path": str(file)},
                     "policy": str(self.plan.policy),
@@ -229,6 +232,9 @@ class Market:
                 }
             ],
         }
+
+    def _asset_name(self, number: int) -> str:
+        return self.plan.names[number - 1] if self.plan.names else self.policy.listing
 
     def _register(self, number: int) -> None:
         register(self.home.holder(number), self._keys[f"holders/{number}"], self.policy.listing, self.broker)
@@ -241,7 +247,10 @@ class Market:
     def _list(self) -> None:
         from cli.broker import publish_listing
 
-        assets = [asset_id(self._keys[who].signer.address, self.policy.listing) for who in self.holders]
+        assets = [
+            asset_id(self._keys[who].signer.address, self._asset_name(number))
+            for number, who in enumerate(self.holders, start=1)
+        ]
         publish_listing(
             self.exchange_url, self._keys["exchange"], self.policy.listing, self.policy.title, assets
         )

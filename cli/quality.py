@@ -15,6 +15,11 @@ from cli.errors import CliError
 from cli.home import repository_root
 from cli.output import print_json, print_table
 
+FULL = (
+    "Everything, whole size, with a table of it: kill pairs, attacks, audits, properties, and ten minutes of fuzzing for each "
+    "family of decoders. Takes hours."
+)
+
 # name -> module of `benchmarks`
 BENCHMARKS = {
     "sealed-sum": "sealed_sum",
@@ -31,17 +36,27 @@ BENCHMARKS = {
     "verify": "verify_http",
     "crash": "crash",
     "paillier": "paillier",
+    "join": "join",
+    "deposit": "deposit",
+    "bfv": "bfv",
 }
 
 
 def test(
     context: typer.Context,
-    full: Annotated[bool, typer.Option("--full", help="Everything, whole size; takes much longer.")] = False,
+    full: Annotated[bool, typer.Option("--full", help=FULL)] = False,
+    fuzz_seconds: Annotated[
+        int, typer.Option(help="With --full: how long each family of decoders is fuzzed.", min=1)
+    ] = 600,
 ) -> None:
     """Run the tests; further arguments go to pytest."""
-    environment = {**os.environ, "PYTHONPATH": str(repository_root())}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(repository_root()),
+        "SHUYAO_FUZZ_SECONDS": str(fuzz_seconds),
+    }
     selection = (
-        ["--override-ini=addopts=-ra --strict-markers --import-mode=importlib"]
+        ["--override-ini=addopts=-ra --strict-markers --import-mode=importlib", "-p", "tests.whole"]
         if full
         else ["-m", "not slow"]
     )

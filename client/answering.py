@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,14 +17,23 @@ from ledger.receipt import (
     Survivor,
 )
 from ledger.types import Address, Answered, Deployment, to_hex
-from privacy.errors import AnswerMalformed, CellOutOfRange, ParametersInvalid, RosterInvalid, WeakKey
+from privacy.errors import (
+    AnswerInvalid,
+    AnswerMalformed,
+    CellOutOfRange,
+    ParametersInvalid,
+    RosterInvalid,
+    WeakKey,
+)
 
 if TYPE_CHECKING:
+    from client.deposits import DecryptedAnswer
     from privacy.answer import AnswerTable
     from privacy.plan import Plan
-    from privacy.session import Session
+    from privacy.session import Session, SumParameters
 
 _UNSIGNED = bytes(65)
+Decrypt = Callable[["AnsweredRequest", tuple[int, ...]], "DecryptedAnswer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +55,11 @@ class AnsweredRequest:
 
 @dataclass(frozen=True, slots=True)
 class OpenedAnswer:
-    """A receipt that is not signed yet, and its table."""
+    """A receipt that is not signed yet, its table, and what was found wrong with trustees of a deposit."""
 
     receipt: Receipt = field(repr=False)
     table: AnswerTable = field(repr=False)
+    faults: tuple[str, ...] = ()
 
 
 def answered_request(stored: StoredRequest, facts: RequestFacts, deployment: Deployment) -> AnsweredRequest:
@@ -106,7 +117,12 @@ def require_masked_answer(answered: AnsweredRequest, payload: bytes) -> None:
 
 
 def open_answer(
-    answered: AnsweredRequest, payload: bytes, *, key: bytes, deployment: Deployment
+    answered: AnsweredRequest,
+    payload: bytes,
+    *,
+    key: bytes,
+    deployment: Deployment,
+    decrypt: Decrypt | None = None,
 ) -> OpenedAnswer:
     """Remove the pads and decode the table.
 
@@ -115,11 +131,11 @@ def open_answer(
         payload: Y, already required to have the chain's root.
         key: b_req, 32 bytes.
         deployment: the contracts.
+        decrypt: decrypts what the cells open, for a plan over an encrypted deposit.
 
     Raises:
-        AnswerMismatch: what is under the pads is no sum: the broker's Y is wrong, whatever its root.
+        AnswerMismatch: what is under the pads is no sum, or none to this plan: Y is wrong, whatever its root.
     """
-    from privacy.answer import decode_answer
     from privacy.sealed_sum_answer import buyer_pad, remove_pads
 
     session, survivors = answered.session, answered.survivors
@@ -129,7 +145,11 @@ def open_answer(
     except (AnswerMalformed, CellOutOfRange, WeakKey) as err:
         raise AnswerMismatch(f"the answer does not open: {err}") from err
     values = tuple(cells.tolist())
-    table = decode_answer(answered.plan, session.params, len(survivors), values)
+    decrypted = None if decrypt is None else decrypt(answered, values)
+    try:
+        table = decode_table(answered.plan, session.params, len(survivors), values, decrypted)
+    except AnswerInvalid as err:
+        raise AnswerMismatch(f"the answer is none to its plan: {err}") from err
     shown = table.to_json()
     receipt = Receipt(
         chain_id=deployment.chain_id,
@@ -144,25 +164,54 @@ def open_answer(
             tuple(shown["columns"]), tuple(map(tuple, shown["rows"])), tuple(map(tuple, shown["error95"]))
         ),
         signature=_UNSIGNED,
+        deposit=None if decrypted is None else decrypted.evidence,
     )
-    return OpenedAnswer(receipt, table)
+    return OpenedAnswer(receipt, table, () if decrypted is None else decrypted.faults)
 
 
-def decode_receipt(receipt: Receipt) -> AnswerTable:
-    """Decode the table of a receipt that was verified, with numbers as numbers."""
-    from privacy.answer import decode_answer
+def decode_table(
+    plan: Plan,
+    params: SumParameters,
+    survivors: int,
+    cells: Sequence[int],
+    decrypted: DecryptedAnswer | None,
+) -> AnswerTable:
+    """Decode the table of a sum's cells, or of what was decrypted with them.
+
+    Raises:
+        AnswerInvalid: numbers that cannot belong to this plan and roster.
+    """
+    from privacy.answer import decode_answer, decode_values
+
+    if decrypted is None:
+        return decode_answer(plan, params, survivors, cells)
+    return decode_values(plan, params, decrypted.contributors, decrypted.evidence.values)
+
+
+def decode_receipt(receipt: Receipt, decrypted: DecryptedAnswer | None = None) -> AnswerTable:
+    """Decode the table of a receipt that was verified, with numbers as numbers.
+
+    Args:
+        receipt: the receipt.
+        decrypted: what its verification found of a deposit's trustees; None for other kinds of plans.
+    """
     from privacy.plan import Plan
+
+    plan, params = Plan.from_json(receipt.plan), receipt_parameters(receipt)
+    return decode_table(plan, params, len(receipt.survivors), receipt.answer.cells, decrypted)
+
+
+def receipt_parameters(receipt: Receipt) -> SumParameters:
+    """Return the parameters of the sum that a receipt is of."""
     from privacy.session import SumParameters
 
     request = receipt.request
-    params = SumParameters.of(
+    return SumParameters.of(
         n=len(receipt.roster),
         colluders=request.colluders,
         dropouts=request.dropouts,
         min_holders=request.min_holders,
     )
-    plan = Plan.from_json(receipt.plan)
-    return decode_answer(plan, params, len(receipt.survivors), receipt.answer.cells)
 
 
 def _roster_member(answered: AnsweredRequest, index: int) -> RosterMember:

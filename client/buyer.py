@@ -26,6 +26,7 @@ from client.chain_checks import ChainSource
 from client.chain_view import ChainView
 from client.curves import ArkworksCurves, Curves
 from client.demands import Demands
+from client.deposits import Deposits
 from client.errors import (
     AnswerMismatch,
     AnswerNotReady,
@@ -41,7 +42,9 @@ from client.facts import RequestFacts, read_assets
 from client.files import make_private_directory, write_atomically
 from client.losses import Spending, earlier_spending, known_lines, losses_of, quoted_delta
 from client.market import Market
+from client.models import Model
 from client.quoting import check_quote, derive, require_listing
+from client.scores import Scores
 from client.settings import ClientSettings
 from client.store import Store
 from client.submitting import Submission
@@ -53,10 +56,11 @@ from ledger.chain import Chain
 from ledger.database import make_engine
 from ledger.eip712 import sign_acceptance
 from ledger.encoding import canonical_json
-from ledger.receipt import Receipt, RosterMember, parse_receipt, sign_receipt
+from ledger.receipt import Receipt, RosterMember, sign_receipt
 from ledger.signing import Signer
 from ledger.types import Answered, Digest, to_hex
 from privacy.accounting import DELTA_DEFAULT
+from privacy.terms import PlanKind
 
 if TYPE_CHECKING:
     from privacy.answer import AnswerTable
@@ -107,6 +111,8 @@ class Buyer:
             ledger=self._deployment.ledger,
         )
         self._vault = Vault(signer)
+        self._scores = Scores(self._store, self._vault, rand)
+        self._deposits = Deposits(self._market, settings.cache)
         self._view = ChainView(self._chain, settings)
         self._submission = Submission(
             deployment=self._deployment,
@@ -145,6 +151,7 @@ class Buyer:
         rho_micro: int | None = None,
         *,
         delta: Decimal | None = None,
+        model: Model | None = None,
     ) -> Quote:
         """Ask for a price, and derive everything else.
 
@@ -154,6 +161,7 @@ class Buyer:
             purpose: one of the policy's; may be omitted where there is only one.
             rho_micro: ρ for the whole answer; the policy's most if not given.
             delta: δ at which losses are shown; the policy's, or 1e-9, if not given.
+            model: the weights of SCORE, where the listing takes private weights; only its ciphertexts leave.
 
         Raises:
             QueryRejected: with every violation.
@@ -167,7 +175,13 @@ class Buyer:
         registered = read_assets(self._chain, self._deployment.assets, shown.listing_id, asset_ids)
         policy = require_listing(shown, listing, registered)
         derivation = derive(
-            shown, policy, buyer=self._signer.address, sql=sql, purpose=purpose, rho_micro=rho_micro
+            shown,
+            policy,
+            buyer=self._signer.address,
+            sql=sql,
+            purpose=purpose,
+            rho_micro=rho_micro,
+            model=None if model is None else self._scores.prepare(model, policy),
         )
         lines = {each.asset.asset_id: each.asset.line for each in registered}
         answered_by = self._answered_by(derivation.plan.hash())
@@ -179,6 +193,7 @@ class Buyer:
             sql=sql,
             purpose=derivation.plan.purpose,
             rho_micro=derivation.plan.rho_micro,
+            asked=None if derivation.plan.terms is None else derivation.plan.terms.asked,
             idempotency_key=self._submission.fresh_idempotency_key(),
         )
         return check_quote(
@@ -247,7 +262,8 @@ class Buyer:
         Raises:
             RequestUnknown, AnswerNotReady, RequestClosed: there is no answer.
             AnswerWithheld: neither the exchange nor the chain gave out the Y of the answer root.
-            AnswerMismatch: the answer is wrong, and the chain proves it.
+            AnswerMismatch: the answer is wrong, and the chain proves it; or its scores do not open.
+            ModelUnknown: its scores were asked with a model that this store does not have; the receipt is kept.
             ReceiptNotValid: the chain contradicts the receipt.
         """
         stored = self._store.get(request_id)
@@ -262,7 +278,9 @@ class Buyer:
         answered = answered_request(stored, facts, self._deployment)
         payload = self._masked_answer(answered)
         key = self._vault.open(stored.sealed_key, request_id)
-        opened = open_answer(answered, payload, key=key, deployment=self._deployment)
+        is_deposit = answered.plan.kind is PlanKind.DEPOSIT
+        decrypt = self._deposits.decrypt if is_deposit else None
+        opened = open_answer(answered, payload, key=key, deployment=self._deployment, decrypt=decrypt)
         data = canonical_json(sign_receipt(self._signer, opened.receipt).to_json())
         verdict = self._verify(data, facts)
         if verdict.status is not Status.VALID:
@@ -270,7 +288,8 @@ class Buyer:
         write_atomically(path, data)
         self._store.set_state(request_id, LocalState.ANSWERED)
         losses = self._answer_losses(stored, answered.session.members)
-        return _answer(request_id, opened.table, opened.receipt, path, verdict, losses)
+        table = self._scores.shown(opened.receipt, opened.table)
+        return _answer(request_id, table, opened.receipt, path, verdict, losses, opened.faults)
 
     def demand_chunk(self, request_id: Digest, chunk: int) -> bytes:
         """Demand one chunk of Y on the chain, by a transaction of the buyer's own, and wait for it.
@@ -314,6 +333,11 @@ class Buyer:
         """Return where the receipt of a request is, once it is answered."""
         return self._settings.receipts / f"{to_hex(request_id)}.json"
 
+    @property
+    def fits(self) -> Path:
+        """Where the journals of fits of several steps are."""
+        return self._settings.home / "fits"
+
     # --- answers
 
     def _masked_answer(self, answered: AnsweredRequest) -> bytes:
@@ -342,12 +366,15 @@ class Buyer:
             data = path.read_bytes()
         except OSError as err:
             raise StoreError(f"the receipt {path.name} cannot be read: {err.strerror}") from err
-        verdict = self._verify(data, None)
+        subject = self._subject(data, None)
+        verdict = run_procedure(subject)
         if verdict.status is Status.INVALID:
             raise _refusal(verdict)
-        receipt = parse_receipt(data)
+        receipt = subject.receipt
         losses = self._answer_losses(stored, receipt.roster)
-        return _answer(stored.request_id, decode_receipt(receipt), receipt, path, verdict, losses)
+        table = self._scores.shown(receipt, decode_receipt(receipt, subject.decrypted))
+        faults = () if subject.decrypted is None else subject.decrypted.faults
+        return _answer(stored.request_id, table, receipt, path, verdict, losses, faults)
 
     def _answer_losses(self, stored: StoredRequest, roster: Iterable[Member | RosterMember]) -> Losses:
         """Return what an answer cost, at the δ of its quote."""
@@ -371,14 +398,23 @@ class Buyer:
         return standing.request_id if standing is not None and answered else None
 
     def _verify(self, data: bytes, facts: RequestFacts | None) -> Verdict:
+        return run_procedure(self._subject(data, facts))
+
+    def _subject(self, data: bytes, facts: RequestFacts | None) -> Subject:
         if self._curves is None:
             self._curves = ArkworksCurves(self._settings.cache)
         source = ChainSource(self._chain, self._deployment, self._settings.confirmations, facts)
-        return run_procedure(Subject(data, source, self._curves))
+        return Subject(data, source, self._curves)
 
 
 def _answer(
-    request_id: Digest, table: AnswerTable, receipt: Receipt, path: Path, verdict: Verdict, losses: Losses
+    request_id: Digest,
+    table: AnswerTable,
+    receipt: Receipt,
+    path: Path,
+    verdict: Verdict,
+    losses: Losses,
+    faults: tuple[str, ...],
 ) -> Answer:
     return Answer(
         request_id=request_id,
@@ -389,6 +425,7 @@ def _answer(
         survivors=len(receipt.survivors),
         verdict=verdict,
         losses=losses,
+        faults=faults,
     )
 
 

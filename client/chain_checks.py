@@ -14,10 +14,11 @@ from client.facts import ChainReader, RequestFacts, is_ledger_code, read_head, r
 from ledger.abi import ArtifactMissing
 from ledger.contracts import commitment_hash
 from ledger.errors import ChainError
-from ledger.receipt import Receipt
+from ledger.receipt import Receipt, RosterMember
 from ledger.types import Answered, Deployment, Digest, Opened, Sealed, Withheld, to_hex
+from privacy.messages import Kind, message_hash
 
-_ROSTER_FIELDS = ("asset", "asset_version", "line", "mask_key", "share_key", "e_x", "e_parity")
+_ROSTER_FIELDS = tuple(name for name in RosterMember.__slots__ if name != "holder")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +45,21 @@ class ChainSource:
 
 
 def check_against_chain(
-    receipt: Receipt, request_id: Digest, commitment_sum: bytes, source: ChainSource
+    receipt: Receipt,
+    request_id: Digest,
+    commitment_sum: bytes,
+    source: ChainSource,
+    *,
+    session_id: bytes,
 ) -> str:
     """Compare a receipt with the chain.
+
+    Args:
+        receipt: the receipt.
+        request_id: of its request.
+        commitment_sum: of its survivors.
+        source: the chain.
+        session_id: of its roster.
 
     Returns:
         Where the answer is, in words.
@@ -61,6 +74,7 @@ def check_against_chain(
         *_opened(receipt, facts),
         *_roster(receipt, facts),
         *_survivors(receipt, request_id, facts),
+        *_bundles(receipt, session_id, facts),
         *_sealed(receipt, commitment_sum, facts),
     ]
     answered = facts.one(Answered)
@@ -154,6 +168,27 @@ def _survivors(receipt: Receipt, request_id: Digest, facts: RequestFacts) -> lis
             absent.append(f"that {at} contributed")
         elif (event.commitment, event.input_hash) != (survivor.commitment, survivor.input_hash):
             raise ReceiptContradicted(f"the contribution of {at} is not the one on the chain")
+    return absent
+
+
+def _bundles(receipt: Receipt, session_id: bytes, facts: RequestFacts) -> list[str]:
+    """Compare the bundles of a deposit's trustees: their noise is what the chain fixed before anybody decrypted."""
+    if receipt.deposit is None:
+        return []
+    shared = facts.shared()
+    found = {
+        receipt.roster[each.index].holder: message_hash(Kind.BUNDLE, session_id, each.index, each.payload)
+        for each in receipt.deposit.bundles
+    }
+    strangers = sorted(set(shared) - set(found))
+    if strangers:
+        raise ReceiptContradicted(f"{to_hex(strangers[0])} shared and its bundle is not in the receipt")
+    absent = []
+    for holder, digest in found.items():
+        if holder not in shared:
+            absent.append(f"that {to_hex(holder)} shared")
+        elif shared[holder].bundle_hash != digest:
+            raise ReceiptContradicted(f"the bundle of {to_hex(holder)} is not the one on the chain")
     return absent
 
 

@@ -205,5 +205,21 @@ class StoreError(ClientError):
     """The buyer's store cannot be read back: wrong key, version or content."""
 
 
+class ModelInvalid(ClientError):
+    """A model file that is none. `problems` names each field and what was expected; never a weight."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("the model is invalid: " + "; ".join(problems))
+        self.problems = tuple(problems)
+
+
+class ModelUnknown(StoreError):
+    """A score that this store cannot open: it was asked from another store, which has its key and weights."""
+
+
+class FitImpossible(ClientError):
+    """A fit of several steps that cannot be made as it was asked for."""
+
+
 class SettingsInvalid(ClientError):
     """Settings that name no home, exchange or chain that could be used."""

@@ -57,7 +57,10 @@ def known_lines(requests: Iterable[StoredRequest]) -> dict[Digest, Digest]:
     found: dict[Digest, Digest] = {}
     for each in requests:
         lines = _terms(each).get("lines", {})
-        found |= {digest_from_hex(asset): digest_from_hex(line) for asset, line in lines.items()}
+        try:
+            found |= {digest_from_hex(asset): digest_from_hex(line) for asset, line in lines.items()}
+        except (AttributeError, MalformedValue) as err:
+            raise StoreError("the budget lines of a stored quote cannot be read back") from err
     return found
 
 
@@ -70,7 +73,7 @@ def quoted_delta(stored: StoredRequest) -> Decimal:
 def _terms(stored: StoredRequest) -> dict[str, Any]:
     try:
         terms = parse_json(stored.quote_json.encode())
-    except MalformedValue as err:
+    except (UnicodeEncodeError, MalformedValue) as err:
         raise StoreError("the terms of a stored quote cannot be read back") from err
     return terms if isinstance(terms, dict) else {}
 

@@ -98,10 +98,22 @@ class Market:
         return self._read(target, self._json("GET", target), _read_listing)
 
     def quote(
-        self, *, listing: str, sql: str, purpose: str | None, rho_micro: int | None, idempotency_key: str
+        self,
+        *,
+        listing: str,
+        sql: str,
+        purpose: str | None,
+        rho_micro: int | None,
+        idempotency_key: str,
+        asked: Any = None,
     ) -> Mapping[str, Any]:
-        """Ask for a quote and return it as it came: the caller derives every field itself."""
-        body: dict[str, str] = {"listing": listing, "sql": sql}
+        """Ask for a quote and return it as it came: the caller derives every field itself.
+
+        `asked` is what the listing's kind of plans takes from the buyer besides, None for plain sums.
+        """
+        body: dict[str, Any] = {"listing": listing, "sql": sql}
+        if asked is not None:
+            body["asked"] = asked
         if purpose is not None:
             body["purpose"] = purpose
         if rho_micro is not None:
@@ -155,6 +167,10 @@ class Market:
         """Fetch the masked answer Y: d cells of 8 bytes and the Z_q lane."""
         return self._send("GET", f"/requests/{to_hex(request_id)}/answer").content
 
+    def messages(self, request_id: Digest, kind: int) -> bytes:
+        """Fetch the frames of one kind of an answer over an encrypted deposit, one after another."""
+        return self._send("GET", f"/requests/{to_hex(request_id)}/messages?kind={int(kind)}").content
+
     def accept(self, request_id: Digest, *, signature: bytes, idempotency_key: str) -> None:
         """Hand in the buyer's acceptance, which releases the payment."""
         target = f"/requests/{to_hex(request_id)}/acceptances"
@@ -187,7 +203,7 @@ class Market:
     def _read(target: str, value: Any, read: Callable[[Any], T]) -> T:
         try:
             return read(value)
-        except (KeyError, TypeError, ValueError, MalformedValue) as err:
+        except (KeyError, TypeError, ValueError, OverflowError, MalformedValue) as err:
             raise ExchangeReplyInvalid(target, f"{type(err).__name__}: {err}") from err
 
 
@@ -320,7 +336,7 @@ def _read_request(value: Any) -> RequestView:
 
 
 def _read_transaction(value: Any) -> Transaction:
-    block, gas_used = value.get("block"), value.get("gas_used")
+    block, gas_used = _require_object(value).get("block"), value.get("gas_used")
     return Transaction(
         name=str(value["name"]),
         tx_hash=str(value["tx_hash"]),

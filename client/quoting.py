@@ -18,12 +18,15 @@ from ledger.errors import BadSignature, MalformedValue
 from ledger.signing import require_signature
 from ledger.types import Address, AssetStatus, Digest, Request, to_hex
 from privacy.errors import ParametersInvalid, PlanInvalid, PlanRejected, PolicyInvalid
+from privacy.query import OutputKind
 from privacy.types import AssetRef, ListingRef, Violation
 from privacy.types import Digest as PlanDigest
 
 if TYPE_CHECKING:
+    from client.scores import PreparedModel
     from privacy.plan import Plan
     from privacy.policy import Policy
+    from privacy.score.model import FixedWeights
 
 DEADLINE_BLOCKS_MAX: Final = 1_000_000  # a buyer's credits are not locked for longer than that
 _DEADLINES: Final = ("approve_by", "share_by", "contribute_by", "answer_by")
@@ -32,12 +35,13 @@ _UNSIGNED: Final = frozenset({"key_x", "key_parity", "nonce"})  # what only the 
 
 @dataclass(frozen=True, slots=True)
 class Derivation:
-    """What the buyer derives before it looks at the exchange's quote."""
+    """What the buyer derives before it looks at the exchange's quote; the weights of its model, if it asks with one."""
 
     listing: Listing
     policy: Policy
     plan: Plan
     sql: str
+    weights: FixedWeights | None = None
 
     @property
     def price_minor(self) -> int:
@@ -90,8 +94,9 @@ def derive(
     sql: str,
     purpose: str | None,
     rho_micro: int | None,
+    model: PreparedModel | None = None,
 ) -> Derivation:
-    """Make the plan of the buyer's own SQL.
+    """Make the plan of the buyer's own SQL, and of its model.
 
     Raises:
         QueryRejected: with every violation of grammar and policy.
@@ -100,24 +105,30 @@ def derive(
     from privacy.sql import parse_query
 
     if not policy.admits(buyer):
-        raise _rejected([Violation("buyer", "the policy does not admit this buyer")])
+        raise rejected([Violation("buyer", "the policy does not admit this buyer")])
     if purpose is None and len(policy.purposes) != 1:
         known = ", ".join(policy.purposes)
-        raise _rejected([Violation("purpose-missing", f"expected a purpose, one of: {known}")])
+        raise rejected([Violation("purpose-missing", f"expected a purpose, one of: {known}")])
     try:
+        query = parse_query(sql, policy)
+        features = next(
+            ((str(o.column), *o.others) for o in query.outputs if o.kind is OutputKind.SCORE), None
+        )
         plan = build_plan(
-            parse_query(sql, policy),
+            query,
             policy,
             ListingRef(PlanDigest(listing.listing_id), listing.name),
             _assets(listing),
             purpose=policy.purposes[0] if purpose is None else purpose,
             rho_micro=policy.rho_per_request_micro if rho_micro is None else rho_micro,
+            asked=None if model is None or features is None else model.encrypted(features).to_json(),
         )
     except PlanRejected as err:
-        raise _rejected(err.violations) from err
+        raise rejected(err.violations) from err
     except PlanInvalid as err:
-        raise _rejected([Violation("plan", str(err))]) from err
-    return Derivation(listing, policy, plan, sql)
+        raise rejected([Violation("plan", str(err))]) from err
+    weights = None if model is None or features is None else model.weights(features)
+    return Derivation(listing, policy, plan, sql, weights)
 
 
 def check_quote(
@@ -167,7 +178,7 @@ def check_quote(
         expires_at=expires_at,
         signature=signature,
         columns=plan.columns,
-        expected_error95=_expected_errors(plan),
+        expected_error95=_expected_errors(derivation),
         losses=charge.losses,
         asset_lines=charge.asset_lines,
         answered_by=answered_by,
@@ -237,15 +248,21 @@ def _expiry(value: Any) -> int:
         raise QuoteMismatch("expires_at", expected="Unix seconds", actual=repr(value)[:40]) from err
 
 
-def _expected_errors(plan: Plan) -> tuple[ColumnError, ...]:
+def _expected_errors(derivation: Derivation) -> tuple[ColumnError, ...]:
     from privacy.answer import expected_error95
     from privacy.planning import plan_parameters
 
+    plan, weights = derivation.plan, derivation.weights
     try:
         params = plan_parameters(plan)
     except ParametersInvalid as err:
-        raise _rejected([Violation("plan", f"no sum is possible: {err}")]) from err
-    return tuple(ColumnError(each.column, each.error95, each.rows) for each in expected_error95(plan, params))
+        raise rejected([Violation("plan", f"no sum is possible: {err}")]) from err
+    expected = expected_error95(plan, params)
+    if weights is not None:
+        from privacy.score.opening import expected_score_error95
+
+        expected = expected_score_error95(plan, params, weights)
+    return tuple(ColumnError(each.column, each.error95, each.rows) for each in expected)
 
 
 def _assets(listing: Listing) -> list[AssetRef]:
@@ -264,7 +281,8 @@ def _assets(listing: Listing) -> list[AssetRef]:
     ]
 
 
-def _rejected(violations: Sequence[Violation]) -> QueryRejected:
+def rejected(violations: Sequence[Violation]) -> QueryRejected:
+    """Return the refusal of a question by the buyer's own check."""
     return QueryRejected(
         status=422,
         type_="about:blank",

@@ -1,4 +1,4 @@
-"""The buyer's own SQLite file: every request it ever signed, kept before anything is sent.
+"""The buyer's own SQLite file: every request it ever signed, kept before anything is sent, and its models.
 
 Invariant: for one identical plan on one deployment there is at most one request that is still good. So a
 buyer that is killed anywhere, or that runs twice, resumes the request it signed and never signs a second one
@@ -8,7 +8,7 @@ by accident.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 
 from client.errors import RequestUnknown, StoreError
-from client.types import LocalState, StoredRequest
+from client.types import LocalState, StoredModel, StoredModelKey, StoredRequest
 from ledger.database import read_transaction, write_transaction
 from ledger.encoding import parse_canonical_json
 from ledger.errors import MalformedValue
@@ -74,10 +74,27 @@ _nonces = Table(
     Column("ledger", String(42), primary_key=True),
     Column("next", BigInteger, nullable=False),
 )
+_model_keys = Table(
+    "client_model_keys",
+    _metadata,
+    Column("key_id", LargeBinary, primary_key=True),
+    Column("bits", Integer, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+)
+_models = Table(
+    "client_models",
+    _metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("key_id", LargeBinary, nullable=False, index=True),
+    Column("weight_bits", Integer, nullable=False),
+    Column("weight_scale_bits", Integer, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    sqlite_autoincrement=True,
+)
 
 
 class Store:
-    """The requests of one account on one deployment.
+    """The requests of one account on one deployment, and its models.
 
     Args:
         engine: the buyer's database.
@@ -168,6 +185,39 @@ class Store:
                 connection.execute(update(_nonces).where(wanted).values(next=nonce + 1))
         return nonce
 
+    # --- models: of the account, whatever the deployment
+
+    def model_keys(self) -> Sequence[StoredModelKey]:
+        """Return every Paillier key, the smallest first."""
+        with read_transaction(self._engine) as connection:
+            return _read_keys(connection, 0)
+
+    def keep_model_key(self, fresh: StoredModelKey) -> StoredModelKey:
+        """Keep a new key, unless there is one already that is as long; returns the one that stands."""
+        with write_transaction(self._engine) as connection:
+            standing = next(iter(_read_keys(connection, fresh.bits)), None)
+            if standing is None:
+                connection.execute(insert(_model_keys).values(**_slots(fresh)))
+        return standing or fresh
+
+    def models(self, key_id: bytes) -> Sequence[StoredModel]:
+        """Return every model that was encrypted under a key, oldest first."""
+        with read_transaction(self._engine) as connection:
+            return _read_models(connection, key_id)
+
+    def keep_model(self, fresh: StoredModel, same: Callable[[StoredModel], bool]) -> StoredModel:
+        """Keep an encrypted model, unless the same model is there already: one model, one set of ciphertexts.
+
+        Returns:
+            The one that stands.
+        """
+        with write_transaction(self._engine) as connection:
+            for each in _read_models(connection, fresh.key_id):
+                if same(each):
+                    return each
+            connection.execute(insert(_models).values(**_slots(fresh)))
+        return fresh
+
     def _select(self) -> Any:
         return select(_requests).where(
             _requests.c.chain_id == self._scope["chain_id"], _requests.c.ledger == self._scope["ledger"]
@@ -177,6 +227,23 @@ class Store:
         query = self._select().where(_requests.c.plan_hash == to_hex(plan_hash), _requests.c.state.in_(_GOOD))
         row = connection.execute(query).mappings().one_or_none()
         return None if row is None else _read(row)
+
+
+def _read_keys(connection: Connection, bits: int) -> list[StoredModelKey]:
+    query = select(_model_keys).where(_model_keys.c.bits >= bits).order_by(_model_keys.c.bits)
+    return [StoredModelKey(**row) for row in connection.execute(query).mappings()]
+
+
+def _read_models(connection: Connection, key_id: bytes) -> list[StoredModel]:
+    query = select(_models).where(_models.c.key_id == key_id).order_by(_models.c.number)
+    return [
+        StoredModel(**{name: row[name] for name in StoredModel.__slots__})
+        for row in connection.execute(query).mappings()
+    ]
+
+
+def _slots(value: StoredModelKey | StoredModel) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in type(value).__slots__}
 
 
 def _require_fact(connection: Connection, name: str, expected: str) -> None:

@@ -173,6 +173,13 @@ class Quote:
         """What is quoted, signed, approved, charged and recorded."""
         return self.plan.hash()
 
+    @property
+    def is_semi_honest(self) -> bool:
+        """Whether the holders' privacy from each other, and the sums' truth, rest on each following the protocol."""
+        from privacy.terms import is_semi_honest
+
+        return is_semi_honest(self.plan.kind)
+
     def to_json(self) -> str:
         """Return the quote's terms for the buyer's own store; the plan is kept beside them.
 
@@ -188,6 +195,25 @@ class Quote:
                 "signature": to_hex(self.signature),
             }
         )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredModelKey:
+    """A Paillier key in the buyer's store; its private half stays encrypted until it is needed."""
+
+    key_id: bytes
+    bits: int
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """A model in the buyer's store, its weights and their ciphertexts in one sealed text."""
+
+    key_id: bytes
+    weight_bits: int
+    weight_scale_bits: int
+    sealed: bytes
 
 
 class LocalState(Enum):
@@ -231,7 +257,8 @@ class Progress:
 class Answer:
     """A verified answer. `error95` has a row for each row of the table, null where a column is no number.
 
-    `losses` is what the answer cost, composed with this buyer's other requests.
+    `losses` is what the answer cost, composed with this buyer's other requests. `faults` says of an encrypted deposit's
+    trustees what was wrong with what they sent; the answer stands without them.
     """
 
     request_id: Digest
@@ -242,6 +269,7 @@ class Answer:
     survivors: int
     verdict: Verdict
     losses: Losses
+    faults: tuple[str, ...] = ()
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the answer as a frame, one row a group."""

@@ -1,4 +1,4 @@
-"""The private key of each request, encrypted at rest under the buyer's account key."""
+"""The buyer's secrets, the private key of each request above all, encrypted at rest under its account key."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ KEY_BYTES: Final = 32
 
 
 class Vault:
-    """Seals request keys with ChaCha20-Poly1305 under HKDF-SHA256 of the buyer's account key.
+    """Seals secrets with ChaCha20-Poly1305 under HKDF-SHA256 of the buyer's account key.
 
-    Whoever has the store but not the account key learns no answer. Each sealed key is bound to its request
-    id, so that keys cannot be exchanged between rows.
+    Whoever has the store but not the account key learns no answer and no model. Each sealed key is bound to its request
+    id, and each other secret to what it is for, so that they cannot be exchanged between rows.
 
     Args:
         signer: the buyer's account.
@@ -35,14 +35,14 @@ class Vault:
         kdf = HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=bytes(signer.address), info=_INFO)
         self._aead = ChaCha20Poly1305(kdf.derive(signer.raw_private_key()))
 
-    def seal(self, key: bytes, request_id: bytes) -> bytes:
-        """Encrypt a request's private key.
+    def seal(self, secret: bytes, context: bytes) -> bytes:
+        """Encrypt a secret and bind it to its context, which is a request's id for its private key.
 
         Returns:
-            version(1) ‖ nonce(12) ‖ ciphertext and tag(48).
+            version(1) ‖ nonce(12) ‖ ciphertext ‖ tag(16).
         """
         nonce = secrets.token_bytes(_NONCE_BYTES)
-        return _VERSION + nonce + self._aead.encrypt(nonce, key, request_id)
+        return _VERSION + nonce + self._aead.encrypt(nonce, secret, context)
 
     def open(self, sealed: bytes, request_id: bytes) -> bytes:
         """Decrypt a request's private key.
@@ -52,7 +52,22 @@ class Vault:
         """
         if sealed[:1] != _VERSION or len(sealed) != 1 + _NONCE_BYTES + KEY_BYTES + 16:
             raise StoreError(f"a stored request key has an unknown form ({len(sealed)} bytes)")
+        return self.open_secret(sealed, request_id, "request key")
+
+    def open_secret(self, sealed: bytes, context: bytes, what: str) -> bytes:
+        """Decrypt a secret of any length.
+
+        Args:
+            sealed: what `seal` returned.
+            context: what it was bound to.
+            what: its name in messages.
+
+        Raises:
+            StoreError: sealed by another account, for something else, or altered.
+        """
+        if sealed[:1] != _VERSION:
+            raise StoreError(f"a stored {what} has an unknown form ({len(sealed)} bytes)")
         try:
-            return self._aead.decrypt(sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :], request_id)
-        except InvalidTag as err:
-            raise StoreError("a stored request key does not open with this account's key") from err
+            return self._aead.decrypt(sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :], context)
+        except (InvalidTag, ValueError) as err:
+            raise StoreError(f"a stored {what} does not open with this account's key") from err

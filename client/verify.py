@@ -25,6 +25,7 @@ from ledger.types import Deployment, Digest
 from privacy.errors import PrivacyError
 
 if TYPE_CHECKING:
+    from client.deposits import DecryptedAnswer
     from privacy.plan import Plan
     from privacy.session import Session
 
@@ -46,6 +47,7 @@ class Subject:
     plan: Plan = field(init=False)
     session: Session = field(init=False)
     commitment_sum: bytes = field(init=False)
+    decrypted: DecryptedAnswer | None = field(init=False, default=None)
 
 
 def verify_receipt(
@@ -202,7 +204,13 @@ def check_chain(subject: Subject) -> str:
     receipt = subject.receipt
     commitments = {survivor.index: survivor.commitment for survivor in receipt.survivors}
     subject.commitment_sum = subject.curves.sum(commitments)
-    return check_against_chain(receipt, subject.request_id, subject.commitment_sum, subject.source)
+    return check_against_chain(
+        receipt,
+        subject.request_id,
+        subject.commitment_sum,
+        subject.source,
+        session_id=subject.session.id,
+    )
 
 
 # Step 7 --------------------------------------------------------------------------------------------------
@@ -246,13 +254,20 @@ def check_opening(subject: Subject) -> str:
 
 
 def check_table(subject: Subject) -> str:
-    """The table is what plan and cells decode to."""
-    from privacy.answer import decode_answer
+    """The table is what plan and cells decode to; over an encrypted deposit, what its trustees decrypted with them."""
+    from client.answering import decode_table
 
     receipt = subject.receipt
     _require_same("columns of the table", len(subject.plan.columns), len(receipt.table.columns))
     _require_same("rows of the table", subject.plan.groups, len(receipt.table.rows))
-    table = decode_answer(subject.plan, subject.session.params, len(receipt.survivors), receipt.answer.cells)
+    subject.decrypted = _decrypted(subject)
+    table = decode_table(
+        subject.plan,
+        subject.session.params,
+        len(receipt.survivors),
+        receipt.answer.cells,
+        subject.decrypted,
+    )
     shown = {
         "columns": list(receipt.table.columns),
         "rows": [list(row) for row in receipt.table.rows],
@@ -260,7 +275,17 @@ def check_table(subject: Subject) -> str:
     }
     if table.to_json() != shown:  # strings, numbers and null: equal values have one canonical form
         raise ReceiptContradicted("the table is not what the plan and the cells decode to")
-    return f"{len(table.rows)} rows of {len(table.columns)} columns"
+    faults = "" if subject.decrypted is None else "".join(f"; {each}" for each in subject.decrypted.faults)
+    return f"{len(table.rows)} rows of {len(table.columns)} columns{faults}"
+
+
+def _decrypted(subject: Subject) -> DecryptedAnswer | None:
+    """Return what a deposit's trustees decrypted; None for plans of other kinds."""
+    from privacy.terms import PlanKind
+
+    if subject.plan.kind is not PlanKind.DEPOSIT:
+        return None
+    return subject.curves.decrypt(subject.receipt, subject.plan, subject.session)
 
 
 # Step 11 -------------------------------------------------------------------------------------------------

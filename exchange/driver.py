@@ -27,6 +27,7 @@ from exchange.chainside import (
     Withhold,
 )
 from exchange.follower import Follower
+from exchange.join_store import drop_parts
 from exchange.progress import Progress
 from exchange.store import Store
 from exchange.sums import Sums, basis_of, tree_root_of
@@ -91,6 +92,8 @@ class Driver:
             progress = self._await_due(record, stage, failures)
             if progress.stage is not stage:
                 self._follower.sync_stage(record.request_id)
+                if progress.stage.is_final:
+                    self._store.write(lambda connection: drop_parts(connection, record.request_id))
                 return progress.stage
             act = self._due(progress)
             if act is None:

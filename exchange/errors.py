@@ -280,11 +280,12 @@ class NotAnswerable(Conflict):
 
 
 class MessageConflict(Conflict):
-    """The sender already sent other bytes of this kind. The first ones stand."""
+    """The sender already sent other bytes of this kind, of a join of this round and part. The first ones stand."""
 
-    def __init__(self, kind: int, sender: int) -> None:
-        self.kind, self.sender = kind, sender
-        super().__init__(f"sender {sender} already sent another message of kind {kind}: the first one stands")
+    def __init__(self, kind: int, sender: int, place: tuple[int, int] | None = None) -> None:
+        self.kind, self.sender, self.place = kind, sender, place
+        which = f"kind {kind}" if place is None else f"kind {kind}, round {place[0]}, part {place[1]}"
+        super().__init__(f"sender {sender} already sent another message of {which}: the first one stands")
 
 
 class MessageTooEarly(Conflict):

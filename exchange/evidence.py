@@ -56,6 +56,7 @@ def _roster_row(event: Approved) -> dict[str, Any]:
         "share_key": to_hex(event.share_key),
         "e_x": to_hex(event.e_x),
         "e_parity": str(event.e_parity),
+        "noise_commitment": to_hex(event.noise_commitment),
     }
 
 

@@ -21,17 +21,20 @@ from exchange.errors import (
     NotYours,
 )
 from exchange.follower import Follower
+from exchange.joining import JoinRelay
 from exchange.progress import Progress
 from exchange.store import Store
-from exchange.sums import cells_of
+from exchange.sums import plan_of
 from exchange.types import MessageRecord, RequestRecord
 from exchange.waiting import Waiting
 from ledger.signing import Signer, require_signature
 from ledger.types import Address, Closed, Digest, Withheld
 from privacy.errors import SenderUnknown
 from privacy.messages import Frame, Kind, decode_frame, receipt_digest, require_frame
+from privacy.payloads import split_rider
 from privacy.sealed_sum_broker import require_bundle, require_masked_input, require_unmask
 from privacy.session import Session
+from privacy.terms import PlanKind
 
 _LATE: Final = "its deadline has passed on the chain"
 
@@ -55,6 +58,7 @@ class Messages:
     ) -> None:
         self._chain, self._signer, self._store = chain, signer, store
         self._follower, self._waiting = follower, waiting
+        self._joins = JoinRelay(store)
 
     def take(self, sender: Address, request_id: Digest, data: bytes) -> tuple[MessageRecord, bool]:
         """Take one frame and return it with its receipt, and whether it is new.
@@ -71,12 +75,32 @@ class Messages:
         frame = decode_frame(data)
         record = self._store.request(request_id)
         arrival = self._arrive(frame, sender, record)
+        if frame.kind is Kind.JOIN:
+            return self._take_part(arrival, data)
         known = self._known(arrival)
         if known is not None:
             return self._same(arrival, known), False
         self._require_welcome(arrival)
-        digest = receipt_digest(request_id, sender, frame.message_hash)
-        message = MessageRecord(
+        kept = self._store.add_message(request_id, arrival.session.id, self._receipted(arrival, data))
+        self._waiting.touch(request_id)
+        return self._same(arrival, kept), True
+
+    def _take_part(self, arrival: _Arrival, data: bytes) -> tuple[MessageRecord, bool]:
+        """Take a part of a round of a private join."""
+        frame, session, request_id = arrival.frame, arrival.session, arrival.record.request_id
+        place = self._joins.require_place(arrival.record, session, frame)
+        known = self._joins.known(request_id, session, place)
+        if known is not None:
+            return self._joins.same(place, frame, known), False
+        self._joins.require_welcome(arrival.progress)
+        kept = self._joins.add(request_id, session, place, self._receipted(arrival, data))
+        return self._joins.same(place, frame, kept), True
+
+    def _receipted(self, arrival: _Arrival, data: bytes) -> MessageRecord:
+        """Return a message with the receipt for it."""
+        frame, sender = arrival.frame, arrival.sender
+        digest = receipt_digest(arrival.record.request_id, sender, frame.message_hash)
+        return MessageRecord(
             kind=int(frame.kind),
             sender=frame.sender,
             holder=sender,
@@ -84,17 +108,30 @@ class Messages:
             frame=data,
             receipt=self._signer.sign(digest),
         )
-        kept = self._store.add_message(request_id, arrival.session.id, message)
-        self._waiting.touch(request_id)
-        return self._same(arrival, kept), True
 
-    def give(self, viewer: Address, request_id: Digest, kind: int) -> list[MessageRecord]:
+    def give(
+        self, viewer: Address, request_id: Digest, kind: int, place: tuple[int, int] = (0, 0)
+    ) -> list[MessageRecord]:
         """Return the messages of one kind: bundles to the roster, unmask messages to this broker alone.
+
+        To the buyer of an answer over an encrypted deposit, bundles and masked vectors: what it decrypts rides on them.
+
+        Args:
+            viewer: who asks.
+            request_id: of which request.
+            kind: of which kind.
+            place: of a join, the round and the first part that is wanted; a reply has a few.
 
         Raises:
             RequestUnknown, NotYours, MessagePrivate
         """
         record = self._store.request(request_id)
+        if kind == Kind.JOIN:
+            progress = self._follower.progress(request_id, record.request)
+            return self._joins.give(viewer, request_id, progress, place)
+        is_deposit = plan_of(record.plan).kind is PlanKind.DEPOSIT
+        if is_deposit and viewer == record.request.buyer and kind in (Kind.BUNDLE, Kind.MASKED_INPUT):
+            return self._give_riders(record, kind)
         is_broker = viewer == self._chain.broker
         if kind not in (Kind.BUNDLE, Kind.UNMASK) or (kind == Kind.UNMASK and not is_broker):
             raise MessagePrivate(kind)
@@ -103,6 +140,21 @@ class Messages:
             raise NotYours("exchange of messages", "the holders that approved the request")
         session = progress.session
         return [] if session is None else self._store.message_list(request_id, session.id, kind)
+
+    def _give_riders(self, record: RequestRecord, kind: int) -> list[MessageRecord]:
+        """Return what rode beside an answered sum over a deposit, of those that count on the chain.
+
+        Raises:
+            MessagePrivate: the request is not answered yet.
+        """
+        request_id = record.request_id
+        progress = self._follower.progress(request_id, record.request)
+        session = progress.session
+        if progress.answered is None or session is None:
+            raise MessagePrivate(kind)
+        wanted = progress.sharers if kind == Kind.BUNDLE else progress.survivors
+        found = self._store.message_list(request_id, session.id, kind)
+        return [message for message in found if message.sender in wanted]
 
     # --- who sent it
 
@@ -128,7 +180,7 @@ class Messages:
     @staticmethod
     def _has_begun(frame: Frame, progress: Progress) -> bool:
         """Say whether the step of this message has begun, as far as the index knows."""
-        if frame.kind is Kind.BUNDLE:
+        if frame.kind in (Kind.BUNDLE, Kind.JOIN):
             return progress.is_roster_closed
         if frame.kind is Kind.MASKED_INPUT:
             return progress.is_sharing_closed
@@ -168,7 +220,9 @@ class Messages:
             raise MessageNotCommitted(frame.kind, frame.sender)
         if shared is None and progress.is_sharing_closed:
             raise MessageTooLate(frame.kind, _LATE)
-        require_bundle(arrival.session, frame.sender, frame.payload)
+        size = plan_of(arrival.record.plan).bundle_rider_size
+        payload, _ = split_rider(frame.payload, size, sender=frame.sender)
+        require_bundle(arrival.session, frame.sender, payload)
 
     @staticmethod
     def _require_masked_input(arrival: _Arrival) -> None:
@@ -182,5 +236,6 @@ class Messages:
             raise MessageTooLate(frame.kind, "its sender did not share in time")
         if len(progress.shares) < arrival.session.params.floor:
             raise MessageTooLate(frame.kind, "too few holders shared: the request closes")
-        cells = cells_of(arrival.record.plan)
-        require_masked_input(arrival.session, frame.sender, frame.payload, cells=cells)
+        plan = plan_of(arrival.record.plan)
+        payload, _ = split_rider(frame.payload, plan.input_rider_size, sender=frame.sender)
+        require_masked_input(arrival.session, frame.sender, payload, cells=plan.cells)

@@ -254,4 +254,5 @@ def _session_member(event: Approved) -> SessionMember:
         share_key=event.share_key,
         e_x=event.e_x,
         e_parity=event.e_parity,
+        noise_commitment=event.noise_commitment,
     )

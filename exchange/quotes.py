@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from exchange import store as statements
 from exchange.errors import BuyerExcluded, RequestInvalid
@@ -24,8 +24,12 @@ from privacy.errors import ParametersInvalid, PlanRejected
 from privacy.plan import Plan
 from privacy.policy import Approval, Policy
 from privacy.session import SumParameters
+from privacy.terms import PlanKind
 from privacy.types import AssetRef, ListingRef, Violation
 from privacy.types import Digest as PlanDigest
+
+DEPOSIT_CELLS_PER_BLOCK: Final = 50_000
+"""Ciphertexts of a deposit that a trustee adds up in a block's time: the window for sharing is longer by as many blocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +80,16 @@ class Quotes:
         self._listings, self._participants, self._now_s = listings, participants, now_s
 
     def make(
-        self, buyer: Address, *, listing: str, sql: str, purpose: str | None, rho_micro: int | None
+        self,
+        buyer: Address,
+        *,
+        listing: str,
+        sql: str,
+        purpose: str | None,
+        rho_micro: int | None,
+        asked: Mapping[str, Any] | None = None,
     ) -> Quote:
-        """Quote a query.
+        """Quote a query, with what the policy's kind of plans needs besides.
 
         Raises:
             NotAdmitted, BuyerExcluded: the sender may not ask.
@@ -97,6 +108,7 @@ class Quotes:
             sql=sql,
             purpose=purpose,
             rho_micro=rho_micro,
+            asked=asked,
         )
         record = QuoteRecord(
             quote_id=secrets.token_hex(16),
@@ -115,7 +127,7 @@ class Quotes:
             plan=plan,
             expected_error95=errors,
             loss=PrivacyLoss.of(plan.rho_micro, policy.delta or DELTA_DEFAULT),
-            draft=self._draft(record, plan, windows_of(self._settings, policy)),
+            draft=self._draft(record, plan, windows_of(self._settings, policy, plan)),
             signature=self._signer.sign(quote_digest(record)),
             existing_request=existing,
         )
@@ -153,9 +165,21 @@ class Quotes:
         }
 
 
-def windows_of(settings: Settings, policy: Policy) -> Windows:
-    """Return the windows for requests under a policy: long ones where a person approves."""
-    return settings.manual_windows if policy.approval is Approval.MANUAL else settings.windows
+def windows_of(settings: Settings, policy: Policy, plan: Plan) -> Windows:
+    """Return the windows for a request: long ones where a person approves, and for work before sharing: the rounds of a
+    join, the sums over a deposit."""
+    windows = settings.manual_windows if policy.approval is Approval.MANUAL else settings.windows
+    if plan.kind is PlanKind.DEPOSIT:
+        from privacy.deposit.terms import deposit_policy
+
+        cells = deposit_policy(policy).cube(policy).cells
+        return replace(windows, share=windows.share + cells // DEPOSIT_CELLS_PER_BLOCK)
+    if plan.kind is not PlanKind.JOIN:
+        return windows
+    from privacy.join.kind import JoinPlan
+
+    entries = plan.terms.entries(plan) if isinstance(plan.terms, JoinPlan) else 0
+    return replace(windows, share=windows.share + -(-entries // settings.join_entries_per_block))
 
 
 def make_plan(
@@ -166,6 +190,7 @@ def make_plan(
     sql: str,
     purpose: str | None,
     rho_micro: int | None,
+    asked: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Make the plan of a query over a listing.
 
@@ -185,6 +210,7 @@ def make_plan(
         asset_refs(assets),
         purpose=policy.purposes[0] if purpose is None else purpose,
         rho_micro=policy.rho_per_request_micro if rho_micro is None else rho_micro,
+        asked=asked,
     )
 
 

@@ -145,7 +145,7 @@ class Requests:
         if bytes(plan.listing.id) != listing.listing_id or list(plan.assets) != current:
             raise RequestInvalid("plan.assets", "the listing's assets at their present versions", "others")
         self._require_terms(request, plan)
-        self._require_deadlines(request, policy)
+        self._require_deadlines(request, policy, plan)
         return plan
 
     def _require_terms(self, request: Request, plan: Plan) -> None:
@@ -168,9 +168,9 @@ class Requests:
         except WeakKey as err:
             raise RequestInvalid("request.key_x", "a point of secp256k1", "none") from err
 
-    def _require_deadlines(self, request: Request, policy: Policy) -> None:
+    def _require_deadlines(self, request: Request, policy: Policy, plan: Plan) -> None:
         """Require windows that the broker can keep, and that do not bind its bond for ever."""
-        windows, head = windows_of(self._with.settings, policy), self._with.follower.head
+        windows, head = windows_of(self._with.settings, policy, plan), self._with.follower.head
         spans = {
             "share_by": (request.share_by - request.approve_by, windows.share),
             "contribute_by": (request.contribute_by - request.share_by, windows.contribute),

@@ -130,6 +130,8 @@ class Settings:
         host, port: where it listens.
         windows: for policies that approve automatically.
         manual_windows: for policies under which a person approves.
+        join_entries_per_block: entries of a private join's lists that its two holders get through in a block; the window
+            for sharing is longer by as many blocks as that takes.
         quote_ttl_s: how long a quote holds.
         session_ttl_s: how long a sign-in holds.
         sign_in_ttl_s: how long a sign-in nonce can be used.
@@ -152,6 +154,7 @@ class Settings:
     port: int = 8700
     windows: Windows = field(default_factory=Windows)
     manual_windows: Windows = MANUAL_WINDOWS
+    join_entries_per_block: int = 1000
     quote_ttl_s: int = 900
     session_ttl_s: int = 3600
     sign_in_ttl_s: int = 300
@@ -169,7 +172,7 @@ class Settings:
             _require_range(name, getattr(self, name), low, high)
         address = urlsplit(self.public_url)
         if address.scheme not in ("http", "https") or not address.netloc or address.path not in ("", "/"):
-            raise SettingsInvalid(f"public_url: expected http(s)://AUTHORITY, got {self.public_url}")
+            raise SettingsInvalid(f"public_url: expected http(s)://AUTHORITY, got {self.public_url!r}")
         if self.database_url == self.workflow_database_url and self.database_url.startswith("sqlite"):
             raise SettingsInvalid("workflow_database_url: expected a SQLite file of its own")
         if not self.executor_id:
@@ -193,6 +196,13 @@ class Settings:
             SettingsInvalid: a key is missing or unknown, or a value outside its range.
             MalformedValue: the deployment is malformed.
         """
+        try:
+            return cls._read(value)
+        except (TypeError, ValueError, AttributeError) as err:  # of another type than its field has
+            raise SettingsInvalid(f"settings: {type(err).__name__}: {err}") from err
+
+    @classmethod
+    def _read(cls, value: Mapping[str, Any]) -> Settings:
         known = {each.name for each in fields(cls)}
         unknown = sorted(set(value) - known)
         missing = sorted(
@@ -212,6 +222,7 @@ class Settings:
 
 _RANGES: Final[tuple[tuple[str, float, float], ...]] = (
     ("port", 0, 65_535),
+    ("join_entries_per_block", 1, 10_000_000),
     ("quote_ttl_s", 1, 86_400),
     ("session_ttl_s", 1, 86_400),
     ("sign_in_ttl_s", 1, 3600),

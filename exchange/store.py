@@ -61,7 +61,7 @@ from ledger.database import read_transaction, write_transaction
 from ledger.types import Address, Digest, Request, to_hex
 
 T = TypeVar("T")
-SCHEMA_HEAD: Final = "0002"  # the newest revision in exchange/migrations/versions
+SCHEMA_HEAD: Final = "0003"  # the newest revision in exchange/migrations/versions
 VERSION_TABLE: Final = "exchange_version"
 PAGE_MAX: Final = 200
 KEPT_MAX: Final = 1024  # requests that are kept in memory

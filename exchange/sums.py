@@ -14,6 +14,7 @@ from ledger.types import Digest, to_hex
 from privacy.encoding import keccak, tagged_hash
 from privacy.errors import ProtocolError
 from privacy.messages import Kind, decode_frame
+from privacy.payloads import split_rider
 from privacy.plan import Plan
 from privacy.sealed_sum_answer import answer_chunk, answer_root, cell_count, chunk_count, chunk_path
 from privacy.session import Session
@@ -29,9 +30,9 @@ def basis_of(session: Session, survivors: set[int]) -> bytes:
 
 
 @lru_cache(maxsize=256)  # a plan is asked for with every masked input, and takes time to read
-def cells_of(plan: bytes) -> int:
-    """Return the number of cells of a stored plan."""
-    return Plan.from_bytes(plan).cells
+def plan_of(plan: bytes) -> Plan:
+    """Return a stored plan."""
+    return Plan.from_bytes(plan)
 
 
 def tree_root_of(session_id: bytes, payload: bytes) -> bytes:
@@ -79,14 +80,16 @@ class Sums:
         from privacy.sealed_sum_broker import aggregate
 
         survivors = progress.survivors
-        masked = self._payloads(progress, session, Kind.MASKED_INPUT)
+        plan = plan_of(self._store.request(progress.request_id).plan)
+        arrived = self._payloads(progress, session, Kind.MASKED_INPUT)
+        masked = {i: split_rider(p, plan.input_rider_size, sender=i)[0] for i, p in arrived.items()}
         if survivors - masked.keys():
             self._log_fault(progress, error="masked inputs lost", senders=sorted(survivors - masked.keys()))
             return None
         try:
             made = aggregate(
                 session,
-                cells=cells_of(self._store.request(progress.request_id).plan),
+                cells=plan.cells,
                 sharers=progress.sharers,
                 masked={index: masked[index] for index in survivors},
                 unmasks=unmasks,

@@ -114,6 +114,19 @@ messages = Table(
     Column("frame", LargeBinary, nullable=False),
     Column("receipt", LargeBinary, nullable=False),
 )
+join_parts = Table(
+    "join_parts",
+    metadata,
+    Column("request_id", LargeBinary, ForeignKey("requests.request_id"), primary_key=True),
+    Column("session", LargeBinary, primary_key=True),
+    Column("round", Integer, primary_key=True, autoincrement=False),
+    Column("part", Integer, primary_key=True, autoincrement=False),
+    Column("sender", Integer, nullable=False),
+    Column("holder", LargeBinary, nullable=False),
+    Column("message_hash", LargeBinary, nullable=False),
+    Column("frame", LargeBinary, nullable=False),
+    Column("receipt", LargeBinary, nullable=False),
+)
 answers = Table(
     "answers",
     metadata,

@@ -39,7 +39,9 @@ from ledger.types import (
     Participant,
     ParticipantAdmitted,
     ParticipantLifted,
+    ParticipantStatus,
     ParticipantSuspended,
+    Roles,
     RolesChanged,
     Sealed,
     Settled,
@@ -150,6 +152,10 @@ class ChainSide(Protocol):
         """Read a participant."""
         ...
 
+    def regulators(self) -> tuple[Participant, ...]:
+        """Read the active regulators that have a key, by account."""
+        ...
+
     def asset(self, asset: Digest) -> Asset:
         """Read an asset at its present version."""
         ...
@@ -174,6 +180,12 @@ class ChainSide(Protocol):
     def send_again(self, step: str, request_id: Digest, call: Call) -> None:
         """Try a transaction again that reverted."""
         ...
+
+
+def is_regulator(participant: Participant) -> bool:
+    """Say whether secrets may be sealed to this participant for an audit."""
+    is_active = participant.status is ParticipantStatus.ACTIVE
+    return is_active and Roles.REGULATOR in participant.roles and any(participant.x25519)
 
 
 class LiveChain:
@@ -214,6 +226,10 @@ class LiveChain:
         """Read a participant, once until it changes."""
         return self._once(("participant", account), lambda: self._contracts.participants.get(account))
 
+    def regulators(self) -> tuple[Participant, ...]:
+        """Read the active regulators that have a key, once until a participant changes."""
+        return self._once(("regulators",), self._regulators)
+
     def asset(self, asset: Digest) -> Asset:
         """Read an asset at its present version, once until it changes."""
         return self._once(("asset", asset), lambda: self._contracts.assets.get(asset))
@@ -253,6 +269,17 @@ class LiveChain:
         """Read the registries anew: the chain lost blocks."""
         with self._lock:
             self._clear()
+
+    def _regulators(self) -> tuple[Participant, ...]:
+        accounts: set[Address] = set()
+        for event in self._indexer.events(kinds=(ParticipantAdmitted, RolesChanged, AccountReplaced)):
+            if isinstance(event, AccountReplaced):
+                if event.account in accounts:
+                    accounts.add(event.successor)
+            elif isinstance(event, ParticipantAdmitted | RolesChanged) and Roles.REGULATOR in event.roles:
+                accounts.add(event.account)
+        found = [self._contracts.participants.get(account) for account in sorted(accounts)]
+        return tuple(each for each in found if is_regulator(each))
 
     def _once(self, key: tuple[Any, ...], read: Callable[[], T]) -> T:
         """Read from a registry once, until one of its events says that something there changed."""

@@ -42,7 +42,7 @@ from ledger.contracts import listing_id
 from ledger.eip712 import require_request_signature
 from ledger.errors import BadSignature
 from ledger.signing import require_signature
-from ledger.types import Address, AssetStatus, Deployment, Digest, Opened, Request, Roles
+from ledger.types import Address, Approved, AssetStatus, Deployment, Digest, Opened, Request, Roles
 from privacy.errors import PrivacyError
 from privacy.messages import Frame
 from privacy.plan import Plan
@@ -108,18 +108,7 @@ def check_roster(view: RequestView, plan: Plan, *, deployment: Deployment, chain
         registered = chain.asset(approval.asset)
         if registered.holder != holder or registered.line != approval.line:
             raise RosterRefused(f"{_short(holder)} is not the registered holder of its asset and line")
-        members.append(
-            Member(
-                holder=holder,
-                asset=approval.asset,
-                asset_version=approval.asset_version,
-                line=approval.line,
-                mask_key=approval.mask_key,
-                share_key=approval.share_key,
-                e_x=approval.e_x,
-                e_parity=approval.e_parity,
-            )
-        )
+        members.append(_member(approval))
     _require_operators([member.holder for member in members], request, chain)
     return build_session(members, view, deployment)
 
@@ -148,10 +137,11 @@ def build_session(members: Iterable[Member], view: RequestView, deployment: Depl
 
 def members_of(view: RequestView) -> list[Member]:
     """Return the roster's members as the chain shows them."""
-    return [
-        Member(e.holder, e.asset, e.asset_version, e.line, e.mask_key, e.share_key, e.e_x, e.e_parity)
-        for _, e in sorted(view.approved.items())
-    ]
+    return [_member(approval) for _, approval in sorted(view.approved.items())]
+
+
+def _member(approval: Approved) -> Member:
+    return Member(**{name: getattr(approval, name) for name in Member.__slots__})
 
 
 def require_bundle(frame: Frame, session: Session, view: RequestView) -> None:

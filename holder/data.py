@@ -8,35 +8,41 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from holder.engine import Engine
 from holder.errors import (
     AssetUnknown,
     DataRefused,
     EngineFailed,
+    KeysExceedList,
     RowsExceedCeiling,
     SchemaMismatch,
     SnapshotChanged,
     SourceUnreadable,
 )
 from holder.probe import require_same_numbers
-from holder.settings import AssetSettings, EngineSettings, FileSource, HolderSettings
+from holder.settings import AssetSettings, DepositSource, EngineSettings, FileSource, HolderSettings
 from holder.snapshot import Progress, Snapshot, snapshot_salt_key, take_snapshot
 from holder.types import StoredAsset
 from ledger.signing import Signer
 from privacy.errors import CellOutOfRange, PolicyInvalid
 from privacy.policy import Policy
+from privacy.sides import asset_policy
+from privacy.terms import PlanKind
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from pandas import DataFrame
 
+    from holder.deposit_data import HeldDeposit
+    from holder.join_data import SideRows
     from privacy.plan import Plan
 
 
+T = TypeVar("T")
 WARM_S: Final = 60.0
 
 
@@ -78,14 +84,22 @@ class DataRoom:
             SnapshotChanged: the source changed meanwhile.
         """
         asset = self._settings.asset(name)
+        if isinstance(asset.source, DepositSource) or is_deposit(policy):
+            from holder.deposit_data import take_in
+
+            return take_in(asset, policy, signer, progress=progress)
         with self._turn:
             self._cool()
             engine = self._open(asset)
             try:
                 require_same_numbers(engine)
+                if policy.terms is not None and policy.terms.kind is PlanKind.JOIN:
+                    from holder.join_data import require_keys
+
+                    require_keys(engine, policy, name, trim=asset.source.trim)
                 taken = take_snapshot(
                     engine,
-                    policy,
+                    asset_policy(policy, name),
                     salt_key=snapshot_salt_key(signer, asset_id),
                     trim=asset.source.trim,
                     progress=progress,
@@ -105,15 +119,48 @@ class DataRoom:
         """
         from holder.sums import compute_cells
 
+        policy, trim = Policy.from_mapping(stored.policy), bool(stored.source.get("trim", False))
+        return self._run(stored, lambda engine: compute_cells(engine, plan, policy, trim=trim))
+
+    def join_side(self, stored: StoredAsset, plan: Plan) -> SideRows:
+        """Read an asset's registered rows as its side of a verified plan's join.
+
+        Raises:
+            SnapshotChanged: the source is not what was registered.
+            DataRefused: the rows cannot be read as the plan promises.
+            SourceUnreadable: the source is away; try again.
+        """
+        from holder.join_data import read_side
+        from privacy.join.kind import JoinPlan
+
+        terms = plan.terms
+        side = terms.side(stored.asset_id) if isinstance(terms, JoinPlan) else None
+        if side is None or not isinstance(terms, JoinPlan):
+            raise DataRefused(f"asset {stored.name}: the plan has it on no side of a join")
+        policy, trim = Policy.from_mapping(stored.policy), bool(stored.source.get("trim", False))
+        return self._run(stored, lambda engine: read_side(engine, plan, policy, side, trim=trim))
+
+    def deposit(self, stored: StoredAsset) -> HeldDeposit:
+        """Open the deposit that an asset was registered with.
+
+        Raises:
+            SnapshotChanged: another deposit is in its folder, or none.
+            DataRefused: the asset is no deposit.
+        """
+        from holder.deposit_data import hold
+
+        return hold(self.configured(stored), stored)
+
+    def _run(self, stored: StoredAsset, work: Callable[[Engine], T]) -> T:
+        """Do something with an asset's rows, which are the registered ones before and after."""
         asset = self.configured(stored)
-        policy = Policy.from_mapping(stored.policy)
         with self._turn:
             self._require_unchanged(asset, stored.fingerprint)
             engine = self._take(asset, stored.fingerprint)
             try:
                 _require_same(stored, engine.fingerprint())
-                cells = compute_cells(engine, plan, policy, trim=bool(stored.source.get("trim", False)))
-            except (EngineFailed, SchemaMismatch, RowsExceedCeiling, CellOutOfRange) as err:
+                done = work(engine)
+            except (EngineFailed, SchemaMismatch, RowsExceedCeiling, KeysExceedList, CellOutOfRange) as err:
                 engine.close()
                 raise DataRefused(f"{type(err).__name__}: {err}") from err
             except BaseException:
@@ -121,7 +168,7 @@ class DataRoom:
                 raise
             self._give_back(asset, engine)
             self._require_unchanged(asset, stored.fingerprint)
-        return cells
+        return done
 
     def probe(self) -> None:
         """Open the first asset that is a file, compare the engine's numbers, and leave it open for a request.
@@ -230,6 +277,8 @@ def open_source(asset: AssetSettings, engine: EngineSettings) -> Engine:
     Raises:
         SourceUnreadable: there is nothing to open.
     """
+    if isinstance(asset.source, DepositSource):
+        raise SourceUnreadable(f"asset {asset.name} is an encrypted deposit: it has no rows")
     if isinstance(asset.source, FileSource):
         from holder.duckdb_engine import open_files
 
@@ -237,6 +286,11 @@ def open_source(asset: AssetSettings, engine: EngineSettings) -> Engine:
     from holder.sqlalchemy_engine import open_table
 
     return open_table(asset.source)
+
+
+def is_deposit(policy: Policy) -> bool:
+    """Tell whether a policy's assets are encrypted deposits."""
+    return policy.terms is not None and policy.terms.kind is PlanKind.DEPOSIT
 
 
 def _require_same(stored: StoredAsset, found: Mapping[str, Any]) -> None:

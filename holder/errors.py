@@ -44,6 +44,14 @@ class RowsExceedCeiling(SourceError):
         super().__init__(f"expected at most {rows_max} rows, found {rows}")
 
 
+class KeysExceedList(SourceError):
+    """More different keys than the public length of a side's list in a private join."""
+
+    def __init__(self, *, most: int) -> None:
+        self.most = most
+        super().__init__(f"expected at most {most} different keys, found more")
+
+
 class EngineFailed(SourceError):
     """The engine refused or failed a query."""
 
@@ -124,6 +132,56 @@ class ExchangeMalformed(ExchangeError):
 
 class ReceiptRejected(ExchangeError):
     """The broker's receipt for a message is not its signature over that message."""
+
+
+# --- a trustee of an encrypted deposit -------------------------------------------------------------------------------
+
+
+class TrusteeError(HolderError):
+    """Anything about a joint key of which this holder has a share."""
+
+
+class CeremonyRefused(TrusteeError):
+    """The folder of a ceremony has something that its files may not have; the message names it."""
+
+
+class CeremonyWaits(TrusteeError):
+    """Messages of other trustees are not there yet; the message names them."""
+
+
+class ShareMissing(TrusteeError):
+    """This holder has no share of the joint key in question."""
+
+
+class KeyUsed(TrusteeError):
+    """A share serves another deposit already: one key, one deposit."""
+
+
+# --- audits ----------------------------------------------------------------------------------------------------------
+
+
+class AuditError(HolderError):
+    """An audit that cannot be held."""
+
+
+class AuditMalformed(AuditError):
+    """The audit folder's file is not what the interface fixes."""
+
+
+class AuditImpossible(AuditError):
+    """There is nothing to audit, or nobody to whom the seed could be opened."""
+
+
+class AuditContradicted(AuditError):
+    """The contribution, or what was brought to its audit, is not what it must be."""
+
+
+class AuditFactMissing(AuditError):
+    """A step of an audit cannot be taken: a fact is lacking."""
+
+
+class AuditBoxClosed(AuditError):
+    """A sealed box does not open: another key, session, holder or use, or altered bytes."""
 
 
 # --- refusals of one request -----------------------------------------------------------------------------------------
@@ -232,6 +290,10 @@ class BundleMismatch(Refusal):
 
 class ShareRefused(Refusal):
     """A peer's share does not open."""
+
+
+class JoinMismatch(Refusal):
+    """The other side of a private join signed a message that is not what the plan fixes."""
 
 
 class SessionChanged(Refusal):

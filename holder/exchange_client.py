@@ -63,6 +63,10 @@ class Exchange(Protocol):
         """Fetch the peers' bundles of shares, frames one after another."""
         ...
 
+    def join_parts(self, request_id: Digest, round_: int, first: int) -> bytes:
+        """Fetch parts of a round of a private join, from one on, frames one after another: some, or none yet."""
+        ...
+
 
 class ExchangeClient:
     """One exchange over HTTP. Safe to share between threads.
@@ -141,6 +145,11 @@ class ExchangeClient:
     def bundles(self, request_id: Digest) -> bytes:
         """Fetch the peers' bundles of shares, frames one after another."""
         return self._send("GET", f"/requests/{to_hex(request_id)}/messages?kind=1").content
+
+    def join_parts(self, request_id: Digest, round_: int, first: int) -> bytes:
+        """Fetch parts of a round of a private join, from one on: some, or none yet."""
+        target = f"/requests/{to_hex(request_id)}/messages?kind=4&round={round_}&part={first}"
+        return self._send("GET", target).content
 
     # --- registration -------------------------------------------------------------------------------------
 

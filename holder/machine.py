@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import structlog
 
+from holder.audit_seal import seal_for_regulators
 from holder.calls import contribute_call, post_unmask_call, share_call
 from holder.chain_side import PASSING_REVERTS, ChainSide, RequestView
 from holder.checks import (
@@ -24,14 +25,15 @@ from holder.checks import (
     members_of,
     require_seal,
 )
+from holder.computation import Computation, SumComputation
 from holder.data import DataRoom
+from holder.deposit import DepositComputation
 from holder.errors import (
     DeadlineTooNear,
     DeniedByHolder,
     ExchangeError,
     ExchangeMissing,
     Refusal,
-    RestoredBackup,
     SealRefused,
     SessionChanged,
     ShareRefused,
@@ -39,7 +41,9 @@ from holder.errors import (
 )
 from holder.exchange_client import Exchange
 from holder.history import OwnHistory
+from holder.join import JoinComputation
 from holder.mail import Mail
+from holder.score import ScoreComputation
 from holder.session_secrets import SECRET_NAME, SessionSecrets
 from holder.store import HolderStore
 from holder.types import ENDED, Decision, Hold, OutMessage, Stage, StoredRequest
@@ -52,6 +56,7 @@ from privacy.messages import Kind, decode_frame
 from privacy.plan import Plan
 from privacy.policy import Approval, Policy
 from privacy.session import Session
+from privacy.terms import PlanKind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -106,8 +111,21 @@ class Machine:
         self._mail = Mail(store, exchange, signer)
         self._manual, self._ack_timeout_s = manual, ack_timeout_s
         self._rand, self._now_s = rand, now_s
-        self._sums: dict[Digest, NDArray[np.int64]] = {}
         self._secrets = SessionSecrets(store)
+        self._computations: dict[PlanKind, Computation] = {
+            PlanKind.SUM: SumComputation(store, data, self._secrets),
+            PlanKind.SCORE: ScoreComputation(store, data, self._secrets),
+            PlanKind.DEPOSIT: DepositComputation(store, data, self._secrets, signer),
+            PlanKind.JOIN: JoinComputation(
+                store=store,
+                data=data,
+                secrets=self._secrets,
+                chain=chain,
+                exchange=exchange,
+                signer=signer,
+                rand=rand,
+            ),
+        }
         self._history = OwnHistory(store, self._secrets, signer.address)
         self._steps = {
             Stage.SEEN: self._seen,
@@ -284,44 +302,39 @@ class Machine:
             self._send_approval(stored, view)
             return None
         plan = Plan.from_json(stored.plan)
-        sums = self._read_data(stored, plan)  # while the others approve
+        computation = self._computations[plan.kind]
+        computation.prepare(stored, plan)  # while the others approve
         if not view.is_roster_closed:
             return None
         self._require_time(request.share_by, "share")
         session = check_roster(view, plan, deployment=self._deployment, chain=self._chain)
-        self._share(stored, session, plan, sums)
+        cells = computation.vector(stored, view, session, plan)
+        if cells is None:
+            return RETRY_S
+        self._share(stored, session, plan, cells)
         return AGAIN
 
-    def _read_data(self, stored: StoredRequest, plan: Plan) -> NDArray[np.int64]:
-        sums = self._sums.get(stored.request_id)
-        if sums is None:
-            asset = self._store.asset(stored.asset_id or b"", stored.asset_version or 0)
-            if asset is None:
-                raise RestoredBackup("this store does not have the asset that it approved with")
-            sums = self._sums[stored.request_id] = self._data.cells(asset, plan)
-        return sums
-
-    def _share(self, stored: StoredRequest, session: Session, plan: Plan, sums: NDArray[np.int64]) -> None:
-        """Draw the noise, commit, deal the shares: all of it on disk, with the bundle, in one transaction."""
-        from privacy.noise import draw_noise_share
+    def _share(self, stored: StoredRequest, session: Session, plan: Plan, cells: NDArray[np.int64]) -> None:
+        """Commit and deal the shares: all of it on disk, with the cells and the bundle, in one transaction."""
         from privacy.sealed_sum import commit, make_bundle
 
         mine = self._secrets.of(stored.request_id)
         me = session.index_of(self._signer.address)
-        cells = sums + draw_noise_share(plan, session.params)
+        computation = self._computations[plan.kind]
         try:
             commitment = commit(self._generators.take(plan.cells), cells, mine.blinding)
-            payload = make_bundle(mine, session, me)
+            payload = make_bundle(mine, session, me) + computation.bundle_rider(stored, session, plan)
         except ProtocolError as err:
             raise ShareRefused(str(err)) from err
+        sealed = seal_for_regulators(mine, session, me, self._chain.regulators(), self._rand)
         self._store.advance(
             stored.request_id,
             (Stage.APPROVED, Stage.SHARED),
             message=self._mail.sign(Kind.BUNDLE, session, me, payload),
-            secrets={"cells": cells.astype("<i8").tobytes(), "commitment": commitment},
+            secrets={"cells": cells.astype("<i8").tobytes(), "commitment": commitment, **sealed},
             session=session.id,
         )
-        self._sums.pop(stored.request_id, None)
+        computation.forget(stored.request_id)
 
     # --- SHARED: pass the shares on, wait for the peers', mask ---------------------------------------------
 
@@ -360,15 +373,20 @@ class Machine:
     def _mask(
         self, stored: StoredRequest, view: RequestView, session: Session, sharers: set[int]
     ) -> float | None:
+        from privacy.payloads import split_rider
         from privacy.sealed_sum import mask_input, open_bundles
 
         mine, me = self._secrets.of(stored.request_id), session.index_of(self._signer.address)
         bundles = self._mail.bundles(view, session, sharers - {me})
         if bundles is None:
             return RETRY_S
+        plan = Plan.from_json(stored.plan)
         request = view.opened.request
         try:
-            received = open_bundles(mine, session, me, bundles)
+            split = {i: split_rider(p, plan.bundle_rider_size, sender=i) for i, p in bundles.items()}
+            received = open_bundles(mine, session, me, {i: shares for i, (shares, _) in split.items()})
+            riders = {i: rider for i, (_, rider) in split.items()}
+            rider = self._computations[plan.kind].input_rider(stored, session, plan, riders)
             payload = mask_input(
                 mine,
                 session,
@@ -382,7 +400,7 @@ class Machine:
         self._store.advance(
             stored.request_id,
             (Stage.SHARED, Stage.CONTRIBUTED),
-            message=self._mail.sign(Kind.MASKED_INPUT, session, me, payload),
+            message=self._mail.sign(Kind.MASKED_INPUT, session, me, payload + rider),
             secrets={"received": received.to_bytes()},
         )
         return AGAIN
@@ -546,6 +564,7 @@ class Machine:
         log.warning("request refused", request=request, reason=refusal.reason, detail=str(refusal))
 
     def _forget(self, request_id: Digest) -> None:
-        self._sums.pop(request_id, None)
+        for computation in self._computations.values():
+            computation.forget(request_id)
         self._history.forget(request_id)
         self._secrets.forget(request_id)

@@ -193,6 +193,7 @@ class Node:
         if first:
             self._raise_lines()
             self._catch_up()
+            self._look_for_regulator()
         if moved:
             self._look_for_rollbacks()
             self._look_for_openings()
@@ -214,6 +215,11 @@ class Node:
         if self._parts.store.is_behind_chain():
             self._parts.submitter.resume_backup()
             self._parts.store.set_caught_up()
+
+    def _look_for_regulator(self) -> None:
+        """Say if nobody could open a seed in an audit; the seeds stay under this holder's own key all the same."""
+        if not self._parts.chain_side.regulators():
+            log.warning("no regulator's key on the chain", effect="noise seeds are sealed to nobody yet")
 
     def _look_for_rollbacks(self) -> None:
         for rollback in self._parts.indexer.rollbacks(self._generation):

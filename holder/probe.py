@@ -15,15 +15,19 @@ from sqlglot import exp
 
 from holder.engine import Engine, by_code_point, case, cast, double, is_nan
 from holder.errors import EngineDisagrees, EngineFailed
+from holder.logistic import tangent
 from holder.sums import concatenated, quantised, row_hash
 from privacy.columns import ColumnType
 from privacy.lanes import Lane, LaneKind
+from privacy.logistic import FRACTIONS
 
 _LOW: Final = Decimal(-1000)
 _HIGH: Final = Decimal("1000.5")
 _BITS: Final = 10
 _VALUES: Final = (2.5, -2.5, 0.5, -0.5, 0.1, 999.9999, 1e300, -1e300, math.inf, -math.inf, 1000.5, -1000.0)
 _HALVES: Final = (2.5, -2.5, 1.5, -0.5, -1.5)
+_HALF_LOGITS: Final = (0.1, -1.7, 3.3, 13.9)
+_BITS_KEPT: Final = 2.0**54
 _TEXT: Final = "数钥 é"
 
 
@@ -55,6 +59,9 @@ def _probe(dialect: str) -> tuple[list[exp.Expr], list[int | None], list[str]]:
         entries.append(
             (f"the rounding of {value}", quantised(double(value), coarse), _expected(value, coarse))
         )
+    for value in _HALF_LOGITS:
+        found = tangent(double(value), double(value * value))
+        entries.append((f"the tangent of {value}", _bits_of(found), math.floor(_tangent(value) * _BITS_KEPT)))
     nan = cast(exp.Literal.string("NaN"), "double")
     entries += [
         ("NaN", _flag(is_nan(nan, dialect)), 1),
@@ -72,6 +79,18 @@ def _probe(dialect: str) -> tuple[list[exp.Expr], list[int | None], list[str]]:
 
 def _lane(low: Decimal, high: Decimal, bits: int) -> Lane:
     return Lane(LaneKind.SUM, "x", ColumnType.NUMBER, low, high, bits, 0, 1, (), 1, 0, 1)
+
+
+def _bits_of(real: exp.Expr) -> exp.Expr:
+    scaled = exp.Mul(this=exp.Paren(this=real), expression=double(_BITS_KEPT))
+    return cast(exp.Floor(this=scaled), "bigint")
+
+
+def _tangent(x: float) -> float:
+    below = 2.0 * FRACTIONS + 1
+    for level in range(FRACTIONS - 1, -1, -1):
+        below = (2.0 * level + 1) + (x * x) / below
+    return x / below
 
 
 def _expected(value: float, lane: Lane) -> int:

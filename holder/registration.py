@@ -18,6 +18,7 @@ from ledger.contracts import asset_id, line_id, listing_id
 from ledger.encoding import canonical_json, keccak, tagged_hash
 from ledger.types import Address, Asset, AssetStatus, Digest, Line, to_hex
 from privacy.policy import Policy
+from privacy.sides import asset_policy
 
 WAIT_S: Final = 60.0
 
@@ -141,9 +142,10 @@ def newest(parts: Parts, name: str) -> StoredAsset:
 
 def make_descriptor(asset: AssetSettings, policy: Policy) -> dict[str, Any]:
     """Return what describes an asset publicly: its columns and unit, never a number that follows from rows."""
+    own = asset_policy(policy, asset.name)
     columns = [
         {"name": column.name, "type": column.type.value, "nullable": column.nullable}
-        for column in policy.columns
+        for column in own.columns
     ]
     return {
         "version": "1",

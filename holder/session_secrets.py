@@ -13,7 +13,9 @@ from ledger.contracts import SessionKeys
 from ledger.types import Digest
 
 if TYPE_CHECKING:
+    from privacy.noise import NoiseSource
     from privacy.sealed_sum import HolderSecrets
+    from privacy.session import Session
 
 SECRET_NAME = "session"  # noqa: S105 (the name of the stored secret, not one)
 
@@ -47,7 +49,20 @@ class SessionSecrets:
     def public_keys(self, request_id: Digest) -> SessionKeys:
         """Return the keys that go with the approval."""
         public = self.of(request_id).public_keys()
-        return SessionKeys(public.mask_key, public.share_key, public.e_x, public.e_parity)
+        return SessionKeys(
+            public.mask_key, public.share_key, public.e_x, public.e_parity, public.noise_commitment
+        )
+
+    def noise_source(self, request_id: Digest, session: Session) -> NoiseSource:
+        """Return what this holder's noise in a session is derived from.
+
+        Raises:
+            SenderUnknown: no member of the roster has this holder's keys.
+        """
+        from privacy.noise import NoiseSource
+
+        mine = self.of(request_id)
+        return NoiseSource(mine.noise_seed, session.id, mine.index_in(session))
 
     def forget(self, request_id: Digest) -> None:
         """Drop a request's secrets from memory; the store keeps its own."""

@@ -18,6 +18,7 @@ from ledger.errors import MalformedValue
 from ledger.types import Deployment
 
 CONFIG_NAME: Final = "config.json"
+TRUSTEE_FOLDER: Final = "trustee"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,24 @@ class SqlSource:
         return {"kind": "sql", "table": self.table, "schema": self.schema, "trim": self.trim}
 
 
-Source = FileSource | SqlSource
+@dataclass(frozen=True, slots=True)
+class DepositSource:
+    """An encrypted deposit of somebody else's cells, of which this holder is a trustee.
+
+    Args:
+        path: the deposit's folder.
+        share: the folder with this trustee's share of the joint key, sealed; see `holder.trustee`.
+    """
+
+    path: Path
+    share: Path
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as stored beside a snapshot."""
+        return {"kind": "deposit", "path": str(self.path), "share": str(self.share)}
+
+
+Source = FileSource | SqlSource | DepositSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +220,7 @@ def settings_from_mapping(given: Any, home: Path) -> HolderSettings:
             cache=home / str(fields.get("cache", "cache")),
             **optional,
         )
-    except (TypeError, ValueError, MalformedValue) as err:
+    except (TypeError, ValueError, OverflowError, MalformedValue) as err:
         raise SettingsInvalid(f"config: {err}") from err
 
 
@@ -228,7 +246,7 @@ def _deployment(given: Any, home: Path) -> Deployment:
         try:
             given = json.loads((home / given).read_text("utf-8"))
         except (OSError, ValueError) as err:
-            raise SettingsInvalid(f"deployment: expected a JSON file at {given}") from err
+            raise SettingsInvalid(f"deployment: expected a JSON file at {given!r}") from err
     return Deployment.from_json(given)
 
 
@@ -244,7 +262,7 @@ def _database_url(url: str, home: Path) -> str:
 def _environment(reference: str) -> str:
     value = os.environ.get(reference.removeprefix("$"))
     if not value:
-        raise SettingsInvalid(f"expected the environment variable {reference.removeprefix('$')}")
+        raise SettingsInvalid(f"expected the environment variable {reference.removeprefix('$')!r}")
     return value
 
 
@@ -276,8 +294,11 @@ def _source(given: Any, home: Path) -> Source:
         if url.startswith("$"):
             url = _environment(url)
         return SqlSource(url=url, table=str(fields["table"]), schema=fields.get("schema"), trim=trim)
+    if kind == "deposit":
+        fields = _fields("source", given, frozenset({"kind", "path"}), frozenset({"share"}))
+        return DepositSource(home / str(fields["path"]), home / str(fields.get("share", TRUSTEE_FOLDER)))
     if kind not in ("csv", "parquet"):
-        raise SettingsInvalid("source.kind: expected csv, parquet or sql")
+        raise SettingsInvalid("source.kind: expected csv, parquet, sql or deposit")
     fields = _fields("source", given, frozenset({"kind", "path"}), _FILE_FIELDS)
     columns = tuple(str(name) for name in fields.get("columns", ()))
     return FileSource(

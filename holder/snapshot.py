@@ -28,6 +28,7 @@ from ledger.signing import Signer
 from ledger.types import Digest
 from privacy.columns import ColumnType
 from privacy.policy import Policy
+from privacy.terms import PlanKind
 
 BATCH_ROWS: Final = 1 << 14
 _HEIGHT_MAX: Final = 14
@@ -70,7 +71,7 @@ def take_snapshot(
         RowsExceedCeiling: more rows than the policy's ceiling.
     """
     reading = Reading(policy, engine.schema(), dialect=engine.dialect, trim=trim)
-    rows = _require_rows(engine, policy, reading)
+    rows = require_rows(engine, policy, reading)
     query = _canonical_rows(engine, policy, reading)
     tree, salted = MerkleTree(), hashlib.sha256(salt_key)
     encode = _batch_encoder(policy)
@@ -138,7 +139,12 @@ def _leaf(salted: hashlib._Hash, position: int, row: bytes) -> bytes:
 # --- checks ----------------------------------------------------------------------------------------------------------
 
 
-def _require_rows(engine: Engine, policy: Policy, reading: Reading) -> int:
+def require_rows(engine: Engine, policy: Policy, reading: Reading) -> int:
+    """Require that an engine's rows are what a policy says, and return their number.
+
+    Raises:
+        SchemaMismatch, RowsExceedCeiling: as `take_snapshot`.
+    """
     rows = int(engine.fetch(exp.select(exp.Count(this=exp.Star())).from_(engine.relation.copy()))[0][0])
     if rows > policy.rows_max:
         raise RowsExceedCeiling(rows_max=policy.rows_max, rows=rows)
@@ -167,7 +173,8 @@ def _malformed_values(engine: Engine, policy: Policy, reading: Reading) -> list[
 
 def _missing_values(engine: Engine, policy: Policy, reading: Reading) -> list[str]:
     names = [column.name for column in policy.columns if not column.nullable]
-    names += [] if policy.unit.column is None else [policy.unit.column]
+    joins = policy.terms is not None and policy.terms.kind is PlanKind.JOIN  # there, no key matches nothing
+    names += [] if policy.unit.column is None or joins else [policy.unit.column]
     names = list(dict.fromkeys([*names, *policy.row_key]))
     missing = [exp.Is(this=reading.value(name), expression=exp.null()) for name in names]
     counts = _counts(engine, missing)
@@ -208,11 +215,12 @@ def _counts(engine: Engine, conditions: Sequence[exp.Expr]) -> list[int]:
 
 
 def _exceeds(engine: Engine, keys: Sequence[exp.Expr], limit: int) -> bool:
-    """Say whether some key has more than `limit` rows."""
+    """Say whether some key whose first part, the unit, is not NULL has more than `limit` rows."""
     rows = exp.select(*keys).from_(engine.relation.copy()).subquery("r")
     names = [exp.column(f"k{number}", table="r") for number in range(len(keys))]
     many = exp.GT(this=exp.Count(this=exp.Star()), expression=exp.Literal.number(limit))
-    query = exp.select(exp.Literal.number(1)).from_(rows).group_by(*names).having(many).limit(1)
+    there = names[0].copy().is_(exp.null()).not_()
+    query = exp.select(exp.Literal.number(1)).from_(rows).where(there).group_by(*names).having(many).limit(1)
     return bool(engine.fetch(query))
 
 

@@ -453,6 +453,12 @@ class HolderStore:
             raise StoreError(f"no stored {name} for this request")
         return self._vault.open(request_id, name, row.sealed)
 
+    def has_secret(self, request_id: bytes, name: str) -> bool:
+        """Say whether a secret of this name is stored."""
+        where = and_(secrets_.c.request_id == request_id, secrets_.c.name == name)
+        with read_transaction(self.engine) as connection:
+            return connection.execute(select(secrets_.c.name).where(where)).first() is not None
+
     def message(self, request_id: bytes, kind: Kind) -> OutMessage | None:
         """Return a message exactly as it was stored, None when there is none of this kind."""
         where = and_(messages.c.request_id == request_id, messages.c.kind == int(kind))
@@ -465,11 +471,16 @@ class HolderStore:
 
     def put_receipt(self, request_id: bytes, kind: Kind, receipt: bytes) -> None:
         """Keep the broker's receipt for a message; the first one stays."""
-        where = and_(
-            messages.c.request_id == request_id, messages.c.kind == int(kind), messages.c.receipt.is_(None)
-        )
+        same = and_(messages.c.request_id == request_id, messages.c.kind == int(kind))
+        first = update(messages).where(same, messages.c.receipt.is_(None))
         with write_transaction(self.engine) as connection:
-            connection.execute(update(messages).where(where).values(receipt=receipt))
+            connection.execute(first.values(receipt=receipt))
+
+    def keep(self, request_id: bytes, secrets: Mapping[str, bytes]) -> None:
+        """Store secrets of an approved request, each once, before anything that depends on them leaves."""
+        with self._disk_first() as connection:
+            _stage_row(connection, request_id, {Stage.APPROVED})
+            self._keep(connection, request_id, secrets)
 
     # --- inside one transaction ---------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ H(plan hash, row) = the first 16 bytes of SHA-256(plan hash | length:unit | leng
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -31,17 +32,20 @@ from holder.engine import (
     whole,
 )
 from holder.errors import EngineFailed, RowsExceedCeiling
+from holder.logistic import RESIDUAL, step_rows, step_sums
 from privacy.columns import ColumnType
 from privacy.dimensions import Dimension, Factor
 from privacy.lanes import Lane, LaneKind
 from privacy.layout import cells_from_sums
+from privacy.logistic import Logistic
 from privacy.plan import Plan
 from privacy.policy import Policy
 from privacy.query import AllOf, Among, AnyOf, Between, Compare, IsNull, Literal, Negation, Predicate
+from privacy.types import Digest
 
 UNIT: Final = "u"
 RANK: Final = "h"
-SEPARATE: Final = (LaneKind.HISTOGRAM, LaneKind.CONTINGENCY)
+SEPARATE: Final = (LaneKind.HISTOGRAM, LaneKind.CONTINGENCY, LaneKind.LOGISTIC)
 """Lanes with a query of their own."""
 _COMPARISONS: Final[dict[str, type[exp.Binary]]] = {
     "=": exp.EQ,
@@ -64,7 +68,7 @@ def compute_cells(engine: Engine, plan: Plan, policy: Policy, *, trim: bool = Fa
         trim: see `Reading`.
 
     Returns:
-        d cells in the plan's layout, each lane's integers times 2^grid bits, without noise.
+        A cell for each value, in the plan's layout: each lane's integers times 2^grid bits, without noise.
 
     Raises:
         RowsExceedCeiling: more rows than the policy's ceiling.
@@ -73,7 +77,7 @@ def compute_cells(engine: Engine, plan: Plan, policy: Policy, *, trim: bool = Fa
     query = SumQuery(
         plan, Reading(policy, engine.schema(), dialect=engine.dialect, trim=trim), engine.relation
     )
-    sums = [0] * plan.cells
+    sums = [0] * plan.values
     offsets = _offsets(plan)
     rows = _add_main(plan, engine.fetch(query.main()), sums, offsets)
     if rows > plan.rows_max:
@@ -87,6 +91,8 @@ def compute_cells(engine: Engine, plan: Plan, policy: Policy, *, trim: bool = Fa
                 for row in engine.fetch(query.contingency(lane))
             ]
             _add_histogram(plan, table, sums, offsets[number])
+        elif lane.logistic is not None:
+            _add_step(plan, engine.fetch(query.step(lane, lane.logistic)), sums, offsets[number])
     return cells_from_sums(plan, sums)
 
 
@@ -106,8 +112,12 @@ class SumQuery:
         unit = self.plan.unit
         return unit.column is not None and not unit.proved
 
+    def plan_hash(self) -> Digest:
+        """Return the hash that rows are ranked by."""
+        return self.plan.hash()
+
     def main(self) -> exp.Select:
-        """Return the query of every lane but the histograms and contingency tables.
+        """Return the query of every lane but the histograms, contingency tables and steps of regressions.
 
         Its rows: one code per dimension, COUNT(*), then per lane what `_add_main` expects.
         """
@@ -140,6 +150,45 @@ class SumQuery:
         columns = [*self._codes(), bounded, exp.Count(this=exp.Star())]
         query = self._grouped(columns, len(self.plan.group_by) + 1)
         return query.where(negated(exp.Is(this=value.copy(), expression=exp.null())), copy=False)
+
+    def step(self, lane: Lane, step: Logistic) -> exp.Select:
+        """Return the query of a step of a logistic regression: one code per dimension, and the sum of each bin.
+
+        Rows with an unknown feature, or a target that is neither of its two values, add nothing.
+        """
+        keys = [f"k{number}" for number in range(len(self.plan.group_by))]
+        rows = step_rows(
+            self._kept() if self._is_capped else self._rows(),
+            keys=keys,
+            target=self._target(lane, step),
+            features=[
+                exp.Div(
+                    this=cast(centred(self._column(feature.column), feature), "double"),
+                    expression=double(feature.half_width),
+                    typed=True,
+                )
+                for feature in step.features
+            ],
+            step=step,
+            dialect=self.reading.dialect,
+        )
+        columns = [*self._codes(), *step_sums(step, lane.scale_bits)]
+        query = self._grouped(columns, len(self.plan.group_by), rows=rows)
+        known = negated(exp.Is(this=exp.column(RESIDUAL, table="r"), expression=exp.null()))
+        return query.where(known, copy=False)
+
+    def _target(self, lane: Lane, step: Logistic) -> exp.Expr:
+        """Return y as a double: 0 or 1, NULL where a row has neither of its values."""
+        value = self._column(str(lane.column))
+        if step.target is None:
+            return cast(quantised(value, replace(lane, scale_bits=0)), "double")
+        kind = step.target.type.value
+        key = self._ordered(value, kind)
+        branches = [
+            (exp.EQ(this=key.copy(), expression=_literal(kind, each)), double(float(number)))
+            for number, each in enumerate(step.target.domain)
+        ]
+        return case(*branches)
 
     # --- rows ---------------------------------------------------------------------------------------------
 
@@ -189,7 +238,7 @@ class SumQuery:
 
     def _rank(self) -> exp.Expr:
         """Return H(plan hash, row), ordered alike on every engine."""
-        parts: list[exp.Expr] = [exp.Literal.string(self.plan.hash().hex())]
+        parts: list[exp.Expr] = [exp.Literal.string(self.plan_hash().hex())]
         unit = self.plan.unit.column
         for name in dict.fromkeys([*([] if unit is None else [unit]), *self.plan.unit.row_key]):
             text = exp.Coalesce(this=self.reading.key_text(name), expressions=[exp.Literal.string("")])
@@ -197,18 +246,30 @@ class SumQuery:
             parts += [exp.Literal.string("|"), length, exp.Literal.string(":"), text]
         return row_hash(concatenated(parts), self.reading.dialect)
 
-    def _grouped(self, columns: list[exp.Expr], keys: int, tabulated: Sequence[int] = ()) -> exp.Select:
-        rows = self._kept() if self._is_capped else self._rows()
+    def _grouped(
+        self,
+        columns: list[exp.Expr],
+        keys: int,
+        tabulated: Sequence[int] = (),
+        rows: exp.Select | None = None,
+    ) -> exp.Select:
+        if rows is None:
+            rows = self._kept() if self._is_capped else self._rows()
         query = selected(columns, rows.subquery("r", copy=False))
-        for number in [*range(len(self.plan.group_by)), *tabulated]:
+        query = self._coded(query, [*range(len(self.plan.group_by)), *tabulated])
+        if keys:
+            numbers = [exp.Literal.number(number + 1) for number in range(keys)]
+            query = query.group_by(*numbers, copy=False)
+        return query
+
+    def _coded(self, query: exp.Select, numbers: Sequence[int]) -> exp.Select:
+        """Give each row of `r` the codes of its values of some dimensions."""
+        for number in numbers:
             dimension = self._dimensions[number]
             # Code point by code point: under another collation a row might equal two declared values and count in both.
             key = self._ordered(exp.column(f"k{number}", table="r"), dimension.type.value)
             on = exp.EQ(this=key, expression=exp.column("v", table=f"d{number}"))
             query = query.join(_domain(dimension, number), on=on, join_type="left", copy=False)
-        if keys:
-            numbers = [exp.Literal.number(number + 1) for number in range(keys)]
-            query = query.group_by(*numbers, copy=False)
         return query
 
     # --- columns and conditions ---------------------------------------------------------------------------
@@ -231,8 +292,8 @@ class SumQuery:
         if lane.kind is LaneKind.SUM:
             number = self._where_present(quantised(value, lane), lane)
             return [exp.Count(this=self._where_present(value, lane)), exp.Sum(this=number)]
-        first = _centred(value, lane)
-        second = first.copy() if lane.by is None else _centred(self._column(lane.by.column), lane.by)
+        first = centred(value, lane)
+        second = first.copy() if lane.by is None else centred(self._column(lane.by.column), lane.by)
         return [exp.Sum(this=self._where_present(exp.Mul(this=first, expression=second), lane))]
 
     def _where_present(self, value: exp.Expr, lane: Lane) -> exp.Expr:
@@ -278,10 +339,11 @@ def _measures(lane: Lane) -> list[str | None]:
     """Return the columns that a lane reads as values."""
     if lane.kind in (LaneKind.DISTINCT, LaneKind.CONTINGENCY):
         return []
-    return [lane.column, *([] if lane.by is None else [lane.by.column]), *lane.present]
+    features = [] if lane.logistic is None else [feature.column for feature in lane.logistic.features]
+    return [lane.column, *([] if lane.by is None else [lane.by.column]), *lane.present, *features]
 
 
-def _centred(value: exp.Expr, factor: Lane | Factor) -> exp.Expr:
+def centred(value: exp.Expr, factor: Lane | Factor) -> exp.Expr:
     """Return a value's integer less the centre, as one factor of a product."""
     return exp.Paren(this=exp.Sub(this=quantised(value, factor), expression=whole(factor.center)))
 
@@ -402,3 +464,11 @@ def _add_histogram(plan: Plan, rows: Sequence[tuple[Any, ...]], sums: list[int],
     for row in rows:
         group, bin_, count = _group(plan, row[:keys]), int(row[keys]), int(row[keys + 1])
         sums[offset + bin_ * plan.groups + group] += count
+
+
+def _add_step(plan: Plan, rows: Sequence[tuple[Any, ...]], sums: list[int], offset: int) -> None:
+    keys = len(plan.group_by)
+    for row in rows:
+        group = _group(plan, row[:keys])
+        for bin_, total in enumerate(row[keys:]):
+            sums[offset + bin_ * plan.groups + group] += int(total or 0)

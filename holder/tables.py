@@ -106,6 +106,17 @@ messages = Table(
     Column("message_hash", LargeBinary(32), nullable=False),
     Column("receipt", LargeBinary),
 )
+join_parts = Table(
+    "holder_join_parts",
+    metadata,
+    Column("request_id", LargeBinary(32), primary_key=True),
+    Column("session", LargeBinary(32), primary_key=True),
+    Column("round", Integer, primary_key=True, autoincrement=False),
+    Column("part", Integer, primary_key=True, autoincrement=False),
+    Column("frame", LargeBinary, nullable=False),
+    Column("message_hash", LargeBinary(32), nullable=False),
+    Column("receipt", LargeBinary),
+)
 
 
 def dump(value: Any) -> str:

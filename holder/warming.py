@@ -13,7 +13,7 @@ import structlog
 
 from holder.data import DataRoom
 from holder.errors import SourceUnreadable
-from holder.settings import FileSource, HolderSettings
+from holder.settings import DepositSource, FileSource, HolderSettings, SqlSource
 from privacy.columns import Role
 from privacy.errors import PolicyInvalid
 from privacy.generators import GeneratorCache
@@ -29,11 +29,13 @@ log = structlog.get_logger("shuyao.holder")
 
 def import_modules(settings: HolderSettings) -> None:
     """Import what the first request would otherwise import: engine, its dialect, samplers, curves."""
-    modules = ["holder.sums", "privacy.noise", "privacy.sealed_sum", "opendp.measurements"]
+    modules = ["holder.sums", "privacy.noise", "privacy.sealed_sum"]
     if any(isinstance(asset.source, FileSource) for asset in settings.assets):
         modules += ["holder.duckdb_engine", "duckdb"]
-    if any(not isinstance(asset.source, FileSource) for asset in settings.assets):
+    if any(isinstance(asset.source, SqlSource) for asset in settings.assets):
         modules.append("holder.sqlalchemy_engine")
+    if any(isinstance(asset.source, DepositSource) for asset in settings.assets):
+        modules += ["privacy.deposit", "privacy.deposit.opening"]
     for module in modules:
         import_module(module)
 

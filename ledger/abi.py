@@ -31,6 +31,8 @@ CONTRACTS: Final = (
     "LogAnchor",
     "IssuerRegistry",
 )
+# the codec's own, and what it lets through: an offset beyond any index, a text that is no UTF-8
+_UNDECODABLE: Final = (DecodingError, OverflowError, UnicodeDecodeError)
 
 
 class ArtifactMissing(LedgerError):
@@ -93,7 +95,7 @@ class Interface:
         kinds = self.functions[function].outputs
         try:
             return tuple(_plain(k, v) for k, v in zip(kinds, decode(list(kinds), data), strict=True))
-        except DecodingError as err:
+        except _UNDECODABLE as err:
             raise MalformedValue(
                 f"answer of {function}", f"({','.join(kinds)})", f"{len(data)} bytes"
             ) from err
@@ -111,7 +113,7 @@ class Interface:
         try:
             topics = list(decode(_kinds(kinds, indexed=True), b"".join(log.topics[1:])))
             data = list(decode(_kinds(kinds, indexed=False), log.data))
-        except DecodingError as err:
+        except _UNDECODABLE as err:
             raise MalformedLog(f"{signature.name} in block {log.block} does not decode") from err
         return signature.name, {
             name: _plain(kind, topics.pop(0) if indexed else data.pop(0)) for (name, kind), indexed in kinds
@@ -151,7 +153,7 @@ def decode_revert(data: bytes, *, tx_hash: bytes | None = None) -> ContractRever
         return ContractReverted("Unknown", {"data": data}, tx_hash=tx_hash)
     try:
         values = decode(signature.types, data[4:])
-    except DecodingError:
+    except _UNDECODABLE:
         return ContractReverted("Unknown", {"data": data}, tx_hash=tx_hash)
     arguments = {n: _plain(k, v) for (n, k), v in zip(signature.inputs, values, strict=True)}
     return ContractReverted(signature.name, arguments, tx_hash=tx_hash)

@@ -161,7 +161,7 @@ class ComputeLedger(Contract):
 
     def approve(self, request: Request, asset: bytes, keys: SessionKeys) -> Call:
         """Take part with an asset; ρ is reserved on its line."""
-        values = (keys.mask_key, keys.share_key, keys.e_x, keys.e_parity)
+        values = keys.mask_key, keys.share_key, keys.e_x, keys.e_parity, keys.noise_commitment
         return self._call("approve", request_to_tuple(request), asset, values)
 
     def share(

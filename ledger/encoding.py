@@ -20,7 +20,8 @@ U128_MAX: Final = (1 << 128) - 1
 U256_MAX: Final = (1 << 256) - 1
 DEPTH_MAX: Final = 256
 SAFE_INTEGER: Final = (1 << 53) - 1
-_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+# a string without an end is one match as well: to try again at each of its quotes would take quadratic time
+_BRACKETS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
 _DECIMAL = re.compile(r"0|-?[1-9][0-9]*", re.ASCII)
 _HEX = re.compile(r"0x(?:[0-9a-f]{2})*", re.ASCII)
 

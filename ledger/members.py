@@ -13,7 +13,8 @@ NO_DETAIL: Final = Digest(bytes(32))
 
 def keys_hash(asset: bytes, asset_version: int, keys: SessionKeys) -> Digest:
     """Return keysHash of one member of the roster."""
-    return tagged_hash("keys", asset, asset_version, keys.mask_key, keys.share_key, keys.e_x, keys.e_parity)
+    words = keys.mask_key, keys.share_key, keys.e_x, keys.e_parity, keys.noise_commitment
+    return tagged_hash("keys", asset, asset_version, *words)
 
 
 def detail_shared(bundle_hash: bytes, seed_hash: bytes, commitment_hash: bytes) -> Digest:

@@ -36,6 +36,8 @@ from ledger.signing import Signer, require_signature
 SIZE_MAX: Final = 1 << 25
 CELLS_MAX: Final = 1 << 17
 CELL_BOUND: Final = (1 << 62) - 1  # |X_j| < 2^62
+PAYLOAD_MAX: Final = (1 << 20) + 32  # of one message (docs/protocol.md §4)
+DEPOSIT_KIND: Final = "deposit"  # of a plan whose receipt has the member of this name
 BLS_ORDER: Final = 0x73EDA753299D7D483339D80809A1D80553BDA402FFFE5BFEFFFFFFFF00000001  # q
 
 Scalar = str | int | float | None
@@ -44,7 +46,7 @@ Table = tuple[tuple[Scalar, ...], ...]
 
 @dataclass(frozen=True, slots=True)
 class RosterMember:
-    """One approval: who, with which asset, on which line, with which session keys."""
+    """One approval: who, with which asset, on which line, with which session keys, and what fixed its noise."""
 
     holder: Address
     asset: bytes
@@ -54,6 +56,7 @@ class RosterMember:
     share_key: bytes
     e_x: bytes
     e_parity: int
+    noise_commitment: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +88,34 @@ class ReceiptTable:
 
 
 @dataclass(frozen=True, slots=True)
+class Carried:
+    """The payload of one message, and its sender's index in the roster."""
+
+    index: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptDeposit:
+    """What an answer over an encrypted deposit was decrypted from, and to.
+
+    Attributes:
+        bundles: payloads of kind 1 of all that shared.
+        inputs: payloads of kind 2 of the survivors.
+        values: the plan's values, in the order of its layout.
+    """
+
+    bundles: tuple[Carried, ...]
+    inputs: tuple[Carried, ...]
+    values: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
-    """A buyer's receipt, version 1. `plan` is the plan's JSON; its hash is in the request."""
+    """A buyer's receipt, version 1. `plan` is the plan's JSON; its hash is in the request.
+
+    `deposit` is there for a plan over an encrypted deposit, and for no other.
+    """
 
     chain_id: int
     ledger: Address
@@ -98,6 +127,7 @@ class Receipt:
     answer: ReceiptAnswer
     table: ReceiptTable
     signature: bytes
+    deposit: ReceiptDeposit | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -162,7 +192,8 @@ def parse_receipt(data: bytes) -> Receipt:
 
 def _unsigned(receipt: Receipt) -> dict[str, Any]:
     answer, table = receipt.answer, receipt.table
-    return {
+    more = {} if receipt.deposit is None else {DEPOSIT_KIND: _deposit_json(receipt.deposit)}
+    return more | {
         "version": "1",
         "chain_id": decimal(receipt.chain_id),
         "ledger": to_hex(receipt.ledger),
@@ -184,7 +215,15 @@ def _unsigned(receipt: Receipt) -> dict[str, Any]:
     }
 
 
-def _plain(value: RosterMember | Survivor) -> dict[str, str]:
+def _deposit_json(deposit: ReceiptDeposit) -> dict[str, Any]:
+    return {
+        "bundles": [_plain(each) for each in deposit.bundles],
+        "inputs": [_plain(each) for each in deposit.inputs],
+        "values": [decimal(value) for value in deposit.values],
+    }
+
+
+def _plain(value: RosterMember | Survivor | Carried) -> dict[str, str]:
     fields = {name: getattr(value, name) for name in type(value).__slots__}
     return {name: to_hex(v) if isinstance(v, bytes) else decimal(v) for name, v in fields.items()}
 
@@ -193,7 +232,7 @@ def _plain(value: RosterMember | Survivor) -> dict[str, str]:
 
 
 def _receipt(value: object) -> Receipt:
-    given = require_keys("receipt", value, frozenset({"version", *Receipt.__slots__}))
+    given = require_keys("receipt", value, _members_of(value))
     if given["version"] != "1":
         raise MalformedValue("version", "1", repr(given["version"])[:20])
     plan = given["plan"]
@@ -217,7 +256,40 @@ def _receipt(value: object) -> Receipt:
         answer=_answer(given["answer"]),
         table=_table(given["table"]),
         signature=parse_hex(given["signature"], "signature", 65),
+        deposit=_deposit(given[DEPOSIT_KIND], len(roster)) if DEPOSIT_KIND in given else None,
     )
+
+
+def _members_of(value: object) -> frozenset[str]:
+    """Return the members that a receipt has, by the kind of its plan."""
+    plan = value.get("plan") if isinstance(value, dict) else None
+    is_deposit = isinstance(plan, dict) and plan.get("kind") == DEPOSIT_KIND
+    return frozenset({"version", *Receipt.__slots__} - (set() if is_deposit else {DEPOSIT_KIND}))
+
+
+def _deposit(value: object, roster: int) -> ReceiptDeposit:
+    given = require_keys(DEPOSIT_KIND, value, frozenset(ReceiptDeposit.__slots__))
+    values = enumerate(_list("deposit.values", given["values"], CELLS_MAX))
+    return ReceiptDeposit(
+        bundles=_carried("deposit.bundles", given["bundles"], roster),
+        inputs=_carried("deposit.inputs", given["inputs"], roster),
+        values=tuple(
+            parse_decimal(each, f"deposit.values[{i}]", -CELL_BOUND, CELL_BOUND) for i, each in values
+        ),
+    )
+
+
+def _carried(path: str, value: object, roster: int) -> tuple[Carried, ...]:
+    carried = []
+    for i, each in enumerate(_list(path, value, MAX_HOLDERS)):
+        given = require_keys(f"{path}[{i}]", each, frozenset(Carried.__slots__))
+        payload = parse_hex(given["payload"], f"{path}[{i}].payload", None)
+        if len(payload) > PAYLOAD_MAX:
+            raise MalformedValue(f"{path}[{i}].payload", f"at most {PAYLOAD_MAX} bytes", f"{len(payload)}")
+        index = parse_decimal(given["index"], f"{path}[{i}].index", 0, roster - 1)
+        carried.append(Carried(index, payload))
+    _require_ascending(path, [each.index for each in carried])
+    return tuple(carried)
 
 
 def _member(path: str, value: object) -> RosterMember:
@@ -231,6 +303,7 @@ def _member(path: str, value: object) -> RosterMember:
         share_key=parse_hex(given["share_key"], f"{path}.share_key", 32),
         e_x=parse_hex(given["e_x"], f"{path}.e_x", 32),
         e_parity=parse_decimal(given["e_parity"], f"{path}.e_parity", 2, 3),
+        noise_commitment=parse_hex(given["noise_commitment"], f"{path}.noise_commitment", 32),
     )
 
 

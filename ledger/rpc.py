@@ -94,7 +94,11 @@ class JsonRpc:
         answers = self._post(body)
         if not isinstance(answers, list):
             raise ChainUnreachable("expected a JSON-RPC batch, got one answer")
-        by_id = {answer.get("id"): answer for answer in answers if isinstance(answer, dict)}
+        by_id = {
+            answer["id"]: answer
+            for answer in answers
+            if isinstance(answer, dict) and isinstance(answer.get("id"), int)
+        }
         if any(entry["id"] not in by_id for entry in body):
             raise ChainUnreachable(f"expected {len(body)} answers to a batch, got {len(by_id)}")
         return [_result(entry["method"], by_id[entry["id"]]) for entry in body]

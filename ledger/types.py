@@ -196,15 +196,16 @@ class Bond:
 
 @dataclass(frozen=True, slots=True)
 class SessionKeys:
-    """A holder's public keys for one request: two X25519 keys, and E_i on secp256k1, compressed."""
+    """A holder's public keys for one request: two X25519 keys, E_i on secp256k1, compressed, and what fixes its noise."""
 
     mask_key: bytes
     share_key: bytes
     e_x: bytes
     e_parity: int
+    noise_commitment: bytes
 
     def __post_init__(self) -> None:
-        for name in ("mask_key", "share_key", "e_x"):
+        for name in ("mask_key", "share_key", "e_x", "noise_commitment"):
             require_length(name, getattr(self, name), 32)
         require_range("e_parity", self.e_parity, 2, 3)
 
@@ -287,11 +288,12 @@ class Approved(Event):
     share_key: bytes
     e_x: bytes
     e_parity: int
+    noise_commitment: bytes
 
     @property
     def keys(self) -> SessionKeys:
         """The session keys as one value."""
-        return SessionKeys(self.mask_key, self.share_key, self.e_x, self.e_parity)
+        return SessionKeys(self.mask_key, self.share_key, self.e_x, self.e_parity, self.noise_commitment)
 
 
 @dataclass(frozen=True, slots=True)

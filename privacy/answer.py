@@ -15,6 +15,7 @@ from typing import Any
 from privacy.contingency import estimate_independence
 from privacy.errors import AnswerInvalid, PlanInvalid
 from privacy.estimates import (
+    Z_ONE,
     Estimate,
     Noisy,
     estimate_average,
@@ -24,8 +25,9 @@ from privacy.estimates import (
     estimate_variance,
 )
 from privacy.fixed_point import power_of_two
-from privacy.lanes import CELL_MAX, LaneKey, LaneKind, count_key, find_lane, moment_keys
+from privacy.lanes import CELL_MAX, LaneKey, LaneKind, count_key, find_lane, moment_keys, step_key
 from privacy.layout import group_key, group_order, lane_cells
+from privacy.logistic import rounding_bound
 from privacy.moments import Cells, estimate_correlation, estimate_covariance, estimate_regression
 from privacy.plan import Plan
 from privacy.quantiles import estimate_quantile
@@ -103,14 +105,38 @@ def decode_answer(plan: Plan, params: SumParameters, survivors: int, cells: Sequ
         raise AnswerInvalid("expected cells below 2^62 in absolute value")
     if not params.floor <= survivors <= params.holders:
         raise AnswerInvalid(f"expected {params.floor} to {params.holders} survivors, got {survivors}")
-    variances = _variances(plan, params, survivors)
+    values = cells if plan.terms is None else plan.terms.values(plan, cells)
+    return decode_values(plan, params, survivors, values)
+
+
+def decode_values(
+    plan: Plan, params: SumParameters, contributors: int, values: Sequence[int | None]
+) -> AnswerTable:
+    """Return the table that values stand for.
+
+    Args:
+        plan: the verified plan.
+        params: the session's parameters, of its true roster.
+        contributors: how many noise shares are in each value.
+        values: in the order of the plan's layout; None where it is not known.
+
+    Raises:
+        AnswerInvalid: an output needs a value that is not known, or there are more or fewer values than the plan's.
+        PlanInvalid: the plan lacks a lane or dimension that its outputs need: it was never verified.
+    """
+    if len(values) != plan.values:
+        raise AnswerInvalid(f"expected {plan.values} values, got {len(values)}")
+    variances = _variances(plan, params, contributors)
     starts = [lane_cells(plan, number).start for number in range(len(plan.lanes))]
     groups = group_order(plan)
     columns: list[_Column] = []
     for output in plan.outputs:
 
         def cell(lane: int, group: int, bin_: int = 0) -> Noisy:
-            value = int(cells[starts[lane] + bin_ * plan.groups + group]) * plan.lanes[lane].unit
+            found = values[starts[lane] + bin_ * plan.groups + group]
+            if found is None:
+                raise AnswerInvalid("an output needs a value that the cells do not show")
+            value = int(found) * plan.lanes[lane].unit
             return Noisy(plan.lanes[lane], value, variances[lane])
 
         columns += _decode(plan, output, groups, cell)
@@ -141,7 +167,8 @@ def expected_error95(plan: Plan, params: SumParameters) -> tuple[ExpectedError, 
                 value /= 3  # a variable that is evenly spread has a third of the largest variance
             return Noisy(plan.lanes[lane], value, variances[lane])
 
-        sized = output.kind not in (*_COUNTS, OutputKind.GROUP, OutputKind.SUM)
+        sized = output.kind not in (*_COUNTS, OutputKind.GROUP, OutputKind.SUM, OutputKind.SCORE)
+        sized = sized and output.kind is not OutputKind.LOGREG_STEP
         if output.kind is OutputKind.SUM:
             sized = cell(find_lane(plan.lanes, LaneKey(LaneKind.SUM, output.column)), 0).rounding > 0
         for column in _decode(plan, output, [0], cell):
@@ -158,7 +185,7 @@ def _variances(plan: Plan, params: SumParameters, survivors: int) -> list[Fracti
 def _extreme(plan: Plan, number: int, *, spread: bool) -> Fraction:
     """Return the value of a cell of 1,000 rows at one end of the interval, or half of them at each."""
     lane = plan.lanes[number]
-    if lane.kind is LaneKind.PRODUCT or (spread and lane.kind is LaneKind.SUM):
+    if lane.kind in (LaneKind.PRODUCT, LaneKind.LOGISTIC) or (spread and lane.kind is LaneKind.SUM):
         return Fraction(0)
     if lane.kind in (LaneKind.HISTOGRAM, LaneKind.CONTINGENCY):
         return Fraction(ROWS_EXPECTED, lane.bins)
@@ -177,7 +204,9 @@ def _decode(plan: Plan, output: Output, groups: Sequence[int], cell: Callable[..
         number = find_lane(plan.lanes, LaneKey(kind, output.column, output.bins or 1))
         bins = range(plan.lanes[number].bins)
         return [[_count_pair(cell(number, group, bin_)) for group in groups] for bin_ in bins]
-    if output.kind in (OutputKind.LINREG, OutputKind.CHI2):
+    if output.kind is OutputKind.SCORE:  # only its buyer opens it: privacy.score
+        return [[(None, None)] * len(groups)]
+    if output.kind in (OutputKind.LINREG, OutputKind.CHI2, OutputKind.LOGREG_STEP):
         return _families(plan, output, groups, cell)
     return [[_pair(estimate) for estimate in _estimates(plan, output, groups, cell)]]
 
@@ -220,7 +249,12 @@ def _pair_estimate(output: Output, cells: Cells) -> Estimate | None:
 
 
 def _families(plan: Plan, output: Output, groups: Sequence[int], cell: Callable[..., Noisy]) -> list[_Column]:
-    """Return the columns of a regression or a test of independence."""
+    """Return the columns of a regression, of a step of one, or of a test of independence."""
+    if output.kind is OutputKind.LOGREG_STEP:
+        number = find_lane(plan.lanes, step_key(output))
+        bins = range(plan.lanes[number].bins)
+        more = rounding_bound(plan.holders * plan.rows_max, plan.lanes[number].scale_bits)
+        return [[_step_pair(cell(number, group, bin_), more) for group in groups] for bin_ in bins]
     if output.kind is OutputKind.LINREG:
         fits = [estimate_regression(_moment_cells(plan, output, group, cell)) for group in groups]
         return [[_pair(each) for each in column] for column in zip(*fits, strict=True)]
@@ -247,6 +281,10 @@ def _moment_cells(plan: Plan, output: Output, group: int, cell: Callable[..., No
     return Cells(
         found[0], found[1 : 1 + size], found[1 + size : first], dict(zip(pairs, found[first:], strict=True))
     )
+
+
+def _step_pair(cell: Noisy, rounding: Fraction) -> tuple[Value, float | None]:
+    return _pair(Estimate(cell.value, cell.error(Z_ONE) + rounding))
 
 
 def _count_pair(count: Noisy) -> tuple[Value, float | None]:

@@ -34,6 +34,7 @@ class Role(StrEnum):
     MEASURE = "measure"
     BOTH = "both"
     NONE = "none"
+    KEY = "key"  # of a private join, on both sides: it only tells which rows belong together
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Column:
         nullable: False promises that no row is NULL or NaN; the holder's engine refuses a snapshot that
             breaks it.
         filter: whether WHERE may use it.
+        side: of a private join, the table that has it; None for its key, and where there is no join.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Column:
     scale_bits: int = 0
     nullable: bool = True
     filter: bool = False
+    side: str | None = None
 
     @property
     def is_dimension(self) -> bool:
@@ -79,9 +82,10 @@ class Column:
         return Grid.of(self.low, self.high, self.scale_bits)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the canonical JSON object."""
+        """Return the canonical JSON object; `side` is there only where there is one."""
         domain = None if self.domain is None else [str(value) for value in self.domain]
-        return {
+        more = {} if self.side is None else {"side": self.side}
+        return more | {
             "name": self.name,
             "type": self.type.value,
             "role": self.role.value,
@@ -132,6 +136,9 @@ def _read_column(name: str, fields: Fields) -> Column:
         fields.problem("role", "dimension or none for a text", role.value)
     if is_dimension and kind is ColumnType.NUMBER:
         fields.problem("role", "measure or none for a number", role.value)
+    filter_ = fields.boolean("filter", default=False)
+    if role is Role.KEY and (kind is not ColumnType.TEXT or filter_):
+        fields.problem("role", "another one: a key is a text, and no filter may use it", role.value)
     domain = _read_domain(fields, kind, is_dimension)
     low, high, scale_bits = _read_bounds(fields, kind, is_measure)
     return Column(
@@ -143,7 +150,8 @@ def _read_column(name: str, fields: Fields) -> Column:
         high=high,
         scale_bits=scale_bits,
         nullable=fields.boolean("nullable", default=True),
-        filter=fields.boolean("filter", default=False),
+        filter=filter_,
+        side=fields.text("side") if fields.has("side") else fields.take("side"),
     )
 
 

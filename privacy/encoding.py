@@ -14,7 +14,8 @@ WORD_BYTES = 32
 ADDRESS_BYTES = 20
 TAG_PREFIX = b"shuyao/v1/"
 JSON_DEPTH_MAX = 256
-_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]')
+# a string without an end is one match as well: to try again at each of its quotes would take quadratic time
+_BRACKETS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
 
 
 def keccak(data: bytes) -> bytes:
@@ -94,8 +95,8 @@ def parse_canonical_json(data: bytes) -> Any:
 def _require_shallow(data: bytes) -> None:
     """Bound the nesting before the recursive parser sees it: a deep text must not reach the C stack's end."""
     depth = 0
-    for bracket in _BRACKETS.findall(data):
-        depth += 1 if bracket in (b"[", b"{") else -1 if bracket in (b"]", b"}") else 0
+    for match in _BRACKETS.finditer(data):
+        depth += 1 if match[0] in (b"[", b"{") else -1 if match[0] in (b"]", b"}") else 0
         if depth > JSON_DEPTH_MAX:
             raise NotCanonical(f"the bytes nest deeper than {JSON_DEPTH_MAX} levels")
 

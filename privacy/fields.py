@@ -164,7 +164,8 @@ class Fields:
             seen.add(key(value))
 
     def _at(self, name: str) -> str:
-        return ".".join(part for part in (self.path, name) if part) or "policy"
+        path = ".".join(part for part in (self.path, name) if part) or "policy"
+        return path.encode("utf-8", "backslashreplace").decode("utf-8")  # a name may hold lone surrogates
 
 
 def as_integer(value: Any) -> int | None:

@@ -19,6 +19,7 @@ from privacy.decimals import RHO_SCALE, decimal_text
 from privacy.dimensions import Dimension, Factor
 from privacy.errors import NoiseInvalid, PlanInvalid
 from privacy.fixed_point import EXACT_BITS, Grid, fits, power_of_two
+from privacy.logistic import SCALE_BITS_COARSEST, SCALE_BITS_FINEST, Logistic
 from privacy.query import MOMENT_KINDS, Output, OutputKind
 
 SHARE_MIN = 16
@@ -49,6 +50,7 @@ class LaneKind(StrEnum):
     HISTOGRAM = "histogram"
     PRODUCT = "product"
     CONTINGENCY = "contingency"
+    LOGISTIC = "logistic"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +59,8 @@ class Lane:
 
     Attributes:
         kind: what a row adds.
-        column: the measure, the first one of a product, the first dimension of a contingency table, or the
-            unit column of a distinct count; None for a count of rows.
+        column: the measure, the first one of a product, the first dimension of a contingency table, the target of a
+            regression, or the unit column of a distinct count; None for a count of rows.
         type: the measure's type; None where no value is read.
         low, high: the clipping interval; None where no value is read.
         scale_bits: s; values are integers in units of 2^-s. The scale of one factor for a square; may be
@@ -74,6 +76,7 @@ class Lane:
         present: columns besides the lane's own that must not be NULL for a row to add anything.
         table: the two dimensions of a contingency table, else empty. Bin i·|b| + j holds the rows with the i-th
             declared value of the first and the j-th of the second.
+        logistic: the features and coefficients of a step of a logistic regression, else None.
     """
 
     kind: LaneKind
@@ -91,6 +94,7 @@ class Lane:
     by: Factor | None = None
     present: tuple[str, ...] = ()
     table: tuple[Dimension, ...] = ()
+    logistic: Logistic | None = None
 
     def __post_init__(self) -> None:
         positive = (self.half_width, self.delta_squared, self.rho_micro)
@@ -98,6 +102,10 @@ class Lane:
             raise PlanInvalid(f"{self.title}: expected a second factor of a product, and of nothing else")
         if len(self.table) != (2 if self.kind is LaneKind.CONTINGENCY else 0):
             raise PlanInvalid(f"{self.title}: expected two dimensions of a contingency table")
+        if (self.kind is LaneKind.LOGISTIC) != (self.logistic is not None):
+            raise PlanInvalid(
+                f"{self.title}: expected features of a logistic regression, and of nothing else"
+            )
         if self.by is not None and (self.by.half_width < 1 or abs(self.by.scale_bits) > SCALE_LIMIT):
             raise PlanInvalid(f"{self.title}: expected a width above zero of each factor")
         if min(positive) < 1:
@@ -114,6 +122,8 @@ class Lane:
         """The cells of one group."""
         if self.table:
             return math.prod(len(dimension.domain) for dimension in self.table)
+        if self.logistic is not None:
+            return self.logistic.bins
         return max(1, len(self.edges) - 1)
 
     @property
@@ -125,10 +135,12 @@ class Lane:
 
     @property
     def value_bits(self) -> int:
-        """Fractional bits of the lane's sums: s of a sum, 2s of a square, both of a product; counts have none."""
+        """Fractional bits of the lane's sums: s of a sum or step, 2s of a square, both of a product; counts have none."""
         if self.by is not None:
             return self.scale_bits + self.by.scale_bits
-        return {LaneKind.SUM: self.scale_bits, LaneKind.SQUARE: 2 * self.scale_bits}.get(self.kind, 0)
+        if self.kind in (LaneKind.SUM, LaneKind.LOGISTIC):
+            return self.scale_bits
+        return 2 * self.scale_bits if self.kind is LaneKind.SQUARE else 0
 
     @property
     def unit(self) -> Fraction:
@@ -166,7 +178,7 @@ class Lane:
         return f"{self.kind.value}({columns})" if columns else self.kind.value
 
     def to_json(self) -> dict[str, object]:
-        """Return the JSON object that stands in a plan; the last three members only where they say something."""
+        """Return the JSON object that stands in a plan; four of its members only where they say something."""
         more: dict[str, object] = {}
         if self.by is not None:
             more["by"] = self.by.to_json()
@@ -174,6 +186,8 @@ class Lane:
             more["present"] = list(self.present)
         if self.table:
             more["table"] = [dimension.to_json() for dimension in self.table]
+        if self.logistic is not None:
+            more["logistic"] = self.logistic.to_json()
         return more | {
             "kind": self.kind.value,
             "column": self.column,
@@ -219,6 +233,7 @@ class LaneKey(NamedTuple):
         bins: as in `Lane`; 1 for a contingency table, whose dimensions fix it.
         by: the second column of a product or contingency table.
         present: as in `Lane`.
+        features, coefficients: of a step of a logistic regression.
     """
 
     kind: LaneKind
@@ -226,6 +241,8 @@ class LaneKey(NamedTuple):
     bins: int = 1
     by: str | None = None
     present: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    coefficients: tuple[Decimal, ...] = ()
 
 
 def needed_lanes(outputs: Sequence[Output], columns: Mapping[str, Column]) -> tuple[LaneKey, ...]:
@@ -242,10 +259,12 @@ def needed_lanes(outputs: Sequence[Output], columns: Mapping[str, Column]) -> tu
 
 def derive_lane(key: LaneKey, columns: Mapping[str, Column], setting: Setting, rho_micro: int) -> Lane:
     """Return a lane with its sensitivity, its share of ρ and its grid."""
-    kind, name, bins, by, present = key
+    kind, name, bins, by, present = key[:5]
     rows = setting.unit_holders * setting.rows_per_unit  # h·m
     if by is not None and name is not None:
         return _pair_lane(key, columns, setting, rho_micro)
+    if kind is LaneKind.LOGISTIC:
+        return _logistic_lane(key, columns, setting, rho_micro)
     counting = Lane(kind, name, None, None, None, 0, 0, 1, (), rows**2, 0, rho_micro, present=present)
     if kind is LaneKind.DISTINCT:
         # A unit is in at most min(m, groups) groups and adds 1 to each: Δ² is that number, at each of h
@@ -269,6 +288,9 @@ def lane_key(lane: Lane) -> LaneKey:
     """Return the key of a lane."""
     if lane.table:
         return LaneKey(lane.kind, lane.column, by=lane.table[1].column)
+    if lane.logistic is not None:
+        features = tuple(feature.column for feature in lane.logistic.features)
+        return LaneKey(lane.kind, lane.column, features=features, coefficients=lane.logistic.coefficients)
     by = None if lane.by is None else lane.by.column
     return LaneKey(lane.kind, lane.column, lane.bins, by, lane.present)
 
@@ -320,6 +342,17 @@ def moment_keys(output: Output) -> list[LaneKey]:
     return keys + [product_key(first, second, present) for first, second in combinations(names, 2)]
 
 
+def score_keys(output: Output) -> list[LaneKey]:
+    """Return the lanes of a score: the count of the rows where no feature is NULL, and the sum of each feature over them."""
+    names = [name for name in (output.column, *output.others) if name is not None]
+    return [count_key(output.present), *(sum_key(LaneKind.SUM, name, output.present) for name in names)]
+
+
+def step_key(output: Output) -> LaneKey:
+    """Return the one lane of a step of a logistic regression."""
+    return LaneKey(LaneKind.LOGISTIC, output.column, features=output.others, coefficients=output.coefficients)
+
+
 def largest_cell(lane: Lane, setting: Setting) -> int:
     """Return a bound on the absolute sum of a lane's cells over all holders, noise tail included.
 
@@ -353,6 +386,10 @@ def _needs(output: Output, columns: Mapping[str, Column]) -> list[LaneKey]:
         return [LaneKey(LaneKind.CONTINGENCY, name, by=output.others[0])]
     if output.kind in MOMENT_KINDS:
         return moment_keys(output)
+    if output.kind is OutputKind.LOGREG_STEP:
+        return [step_key(output)]
+    if output.kind is OutputKind.SCORE:
+        return score_keys(output)
     keys = [count_key((name,) if columns[name].nullable else ()), LaneKey(LaneKind.SUM, name)]
     if output.kind in (OutputKind.SUM, OutputKind.AVG):
         return keys
@@ -401,6 +438,45 @@ def _product(key: LaneKey, first: Column, second: Column, setting: Setting, rho_
         if largest_cell(lane, setting) < CELL_MAX:
             break
     return lane
+
+
+def _logistic_lane(key: LaneKey, columns: Mapping[str, Column], setting: Setting, rho_micro: int) -> Lane:
+    """Return the lane of a step: the finest scale, from 2^-40 on, on which cells stay below 2^62.
+
+    Δ² is (h·m)² times the squared length of the longest vector that a row adds.
+    """
+    column = columns[str(key.column)]
+    is_dimension = not is_zero_one(column)
+    features = tuple(_factor(columns[name], WIDTH_BITS_MAX) for name in key.features)
+    target = Dimension(column.name, column.type, column.domain or ()) if is_dimension else None
+    logistic = Logistic(target, features, key.coefficients)
+    rows = setting.unit_holders * setting.rows_per_unit
+    bounds = (None, None) if is_dimension else (column.low, column.high)
+    for bits in range(SCALE_BITS_FINEST, SCALE_BITS_COARSEST - 1, -1):
+        lane = Lane(
+            kind=key.kind,
+            column=column.name,
+            type=column.type,
+            low=bounds[0],
+            high=bounds[1],
+            scale_bits=bits,
+            center=0,
+            half_width=1 << bits,
+            edges=(),
+            delta_squared=rows**2 * logistic.row_length_squared(bits),
+            grid_bits=0,
+            rho_micro=rho_micro,
+            logistic=logistic,
+        )
+        lane = _with_grid(lane, setting)
+        if largest_cell(lane, setting) < CELL_MAX:
+            break
+    return lane
+
+
+def is_zero_one(column: Column) -> bool:
+    """Tell whether a column is a measure of 0 and 1."""
+    return column.type is ColumnType.INTEGER and (column.low, column.high) == (Decimal(0), Decimal(1))
 
 
 def _factor(column: Column, width_bits: int) -> Factor:

@@ -63,14 +63,14 @@ def cells_from_sums(plan: Plan, sums: Sequence[int]) -> NDArray[np.int64]:
 
     Args:
         plan: the plan.
-        sums: d integers in the order of the cells, as the holder's engine computed them, without noise.
+        sums: an integer for each value, in the layout's order, as the holder's engine computed them, without noise.
 
     Raises:
         CellOutOfRange: not d of them, or one that the plan's ceiling on rows excludes.
     """
-    if len(sums) != plan.cells:
-        raise CellOutOfRange(f"expected {plan.cells} sums, got {len(sums)}")
-    cells = np.zeros(plan.cells, dtype=np.int64)
+    if len(sums) != plan.values:
+        raise CellOutOfRange(f"expected {plan.values} sums, got {len(sums)}")
+    cells = np.zeros(plan.values, dtype=np.int64)
     for number, lane in enumerate(plan.lanes):
         most = plan.rows_max * lane.row_max
         for cell in lane_cells(plan, number):

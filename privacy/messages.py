@@ -33,6 +33,7 @@ class Kind(IntEnum):
     BUNDLE = 1
     MASKED_INPUT = 2
     UNMASK = 3
+    JOIN = 4  # a part of a round of a private join
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,4 +156,4 @@ def _kind(value: int) -> Kind:
     try:
         return Kind(value)
     except ValueError as err:
-        raise FrameKindUnknown(f"kind: expected 1, 2 or 3, got {value}") from err
+        raise FrameKindUnknown(f"kind: expected 1 to 4, got {value}") from err

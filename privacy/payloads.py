@@ -16,6 +16,26 @@ _BUNDLE_ENTRY = Struct(f">H{SEALED_BYTES}s")
 _UNMASK_ENTRY = Struct(f">HB{SHARE_BYTES}s")
 
 
+def split_rider(payload: bytes, size: int, *, sender: int) -> tuple[bytes, bytes]:
+    """Take what rides behind a payload off it.
+
+    Args:
+        payload: as it came.
+        size: bytes of the rider, by the plan.
+        sender: index of who sent it.
+
+    Returns:
+        The protocol's own part, and the rider.
+
+    Raises:
+        PayloadMalformed: it is shorter than its rider.
+    """
+    if len(payload) < size:
+        raise PayloadMalformed(f"payload: expected more than {size} bytes, got {len(payload)}", sender=sender)
+    end = len(payload) - size
+    return payload[:end], payload[end:]
+
+
 class ShareType(IntEnum):
     """Which secret of the owner a share opens."""
 

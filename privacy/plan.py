@@ -16,15 +16,18 @@ from privacy.encoding import canonical_json, keccak, parse_canonical_json, tagge
 from privacy.errors import NotCanonical, PlanInvalid
 from privacy.fixed_point import power_of_two
 from privacy.lanes import Lane, LaneKey, LaneKind, Setting, find_lane
+from privacy.logistic import Logistic, step_names
 from privacy.query import Output, OutputKind, Predicate, Query
 from privacy.query_text import (
     output_from_json,
     output_to_json,
     predicate_from_json,
     predicate_to_json,
+    read_decimals,
     read_literal,
     read_type,
 )
+from privacy.terms import PlanKind, PlanTerms, joined_tables, read_plan_terms
 from privacy.types import (
     DIGEST_BYTES,
     AssetRef,
@@ -37,7 +40,6 @@ from privacy.types import (
 )
 
 PLAN_VERSION = "1"
-PLAN_KIND = "sum"
 CELLS_MAX = 1 << 17
 
 T = TypeVar("T")
@@ -93,6 +95,7 @@ class Plan:
     min_holders: int
     colluders: int
     dropouts: int
+    terms: PlanTerms | None = None
 
     @property
     def groups(self) -> int:
@@ -100,9 +103,29 @@ class Plan:
         return math.prod(dimension.size for dimension in self.group_by)
 
     @property
-    def cells(self) -> int:
-        """d, the number of cells."""
+    def kind(self) -> PlanKind:
+        """How the numbers are computed."""
+        return PlanKind.SUM if self.terms is None else self.terms.kind
+
+    @property
+    def values(self) -> int:
+        """The number of values that the answer is made of: the layout's length."""
         return self.groups * sum(lane.bins for lane in self.lanes)
+
+    @property
+    def cells(self) -> int:
+        """d, the number of cells of the sealed sum: one for each value of a plain sum."""
+        return self.values if self.terms is None else self.terms.cells(self)
+
+    @property
+    def bundle_rider_size(self) -> int:
+        """Bytes that ride behind the sealed shares of a holder's bundle."""
+        return 0 if self.terms is None else self.terms.bundle_rider_size(self)
+
+    @property
+    def input_rider_size(self) -> int:
+        """Bytes that ride behind a holder's masked vector."""
+        return 0 if self.terms is None else self.terms.input_rider_size(self)
 
     @property
     def divisor(self) -> int:
@@ -113,7 +136,7 @@ class Plan:
     def query(self) -> Query:
         """What the buyer asked: the part from which all the rest is made again."""
         group_by = tuple(dimension.column for dimension in self.group_by)
-        return Query(self.listing.name, self.outputs, group_by, self.filter)
+        return Query(self.listing.name, self.outputs, group_by, self.filter, joined_tables(self.terms))
 
     @property
     def setting(self) -> Setting:
@@ -130,7 +153,8 @@ class Plan:
     @property
     def columns(self) -> tuple[str, ...]:
         """The names of the answer's columns; a histogram gives one for each bin, a regression one for each
-        coefficient and standard error, a test one each for statistic, degrees of freedom and p-value."""
+        coefficient and standard error, a step of one one for each cell, a test one each for statistic, degrees of
+        freedom and p-value."""
         names: list[str] = []
         for output in self.outputs:
             if output.kind is OutputKind.HISTOGRAM:
@@ -140,6 +164,8 @@ class Plan:
                 terms = ("intercept", *output.others)
                 names += [f"{output.name}[{term}]" for term in terms]
                 names += [f"{output.name}[se {term}]" for term in terms]
+            elif output.kind is OutputKind.LOGREG_STEP:
+                names += step_names(output.name, output.others)
             elif output.kind is OutputKind.CHI2:
                 names += [f"{output.name}[{part}]" for part in ("statistic", "df", "p")]
             else:
@@ -147,10 +173,12 @@ class Plan:
         return tuple(names)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plan as a JSON object: integers as decimal strings, bytes as hex, nothing omitted."""
-        return {
+        """Return the plan as a JSON object: integers as decimal strings, bytes as hex; of all members only the terms of a
+        kind may be missing."""
+        more = {} if self.terms is None else {self.kind.value: self.terms.to_json()}
+        return more | {
             "version": PLAN_VERSION,
-            "kind": PLAN_KIND,
+            "kind": self.kind.value,
             "listing": to_hex(self.listing.id),
             "listing_name": self.listing.name,
             "purpose": self.purpose,
@@ -242,9 +270,11 @@ _MEMBERS = (
 
 
 def _read_plan(value: Any) -> Plan:
-    members = require_members("plan", value, _MEMBERS)
-    if members["version"] != PLAN_VERSION or members["kind"] != PLAN_KIND:
-        raise PlanInvalid(f"a plan must have version {PLAN_VERSION} and kind {PLAN_KIND}")
+    kind = _read_kind(value)
+    more = () if kind is PlanKind.SUM else (kind.value,)
+    members = require_members("plan", value, (*_MEMBERS, *more))
+    if members["version"] != PLAN_VERSION:
+        raise PlanInvalid(f"a plan must have version {PLAN_VERSION}")
     filter_ = members["filter"]
     return Plan(
         listing=ListingRef(
@@ -264,7 +294,15 @@ def _read_plan(value: Any) -> Plan:
         min_holders=from_decimal("min_holders", members["min_holders"]),
         colluders=from_decimal("colluders", members["colluders"]),
         dropouts=from_decimal("dropouts", members["dropouts"]),
+        terms=read_plan_terms(kind, members.get(kind.value)),
     )
+
+
+def _read_kind(value: Any) -> PlanKind:
+    kind = value.get("kind") if isinstance(value, dict) else None
+    if kind not in [each.value for each in PlanKind]:
+        raise PlanInvalid("a plan's kind must be one of " + ", ".join(PlanKind))
+    return PlanKind(kind)
 
 
 def _read_unit(value: Any) -> PlanUnit:
@@ -292,7 +330,9 @@ def _read_dimension(value: Any) -> Dimension:
 
 def _read_lane(value: Any) -> Lane:
     names = ("kind", "column", "type", "low", "high", "scale_bits", "center", "half_width", "edges")
-    more = [name for name in ("by", "present", "table") if isinstance(value, dict) and name in value]
+    more = [
+        name for name in ("by", "present", "table", "logistic") if isinstance(value, dict) and name in value
+    ]
     members = require_members("lane", value, (*names, "delta_squared", "grid_bits", "rho", *more))
     if members["kind"] not in [each.value for each in LaneKind]:
         raise PlanInvalid("a lane's kind must be one of " + ", ".join(LaneKind))
@@ -313,6 +353,16 @@ def _read_lane(value: Any) -> Lane:
         by=_read_factor(members["by"]) if "by" in members else None,
         present=_list("present", members.get("present", []), lambda name: _text("lane.present", name)),
         table=_list("table", members.get("table", []), _read_dimension),
+        logistic=_read_logistic(members["logistic"]) if "logistic" in members else None,
+    )
+
+
+def _read_logistic(value: Any) -> Logistic:
+    members = require_members("lane.logistic", value, ("target", "features", "coefficients"))
+    return Logistic(
+        target=None if members["target"] is None else _read_dimension(members["target"]),
+        features=_list("lane.logistic.features", members["features"], _read_factor),
+        coefficients=read_decimals("lane.logistic.coefficients", members["coefficients"]),
     )
 
 

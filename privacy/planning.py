@@ -9,17 +9,19 @@ This module needs the SQL parser, which is slow to import; `privacy.plan` reads 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from privacy.accounting import split_rho
 from privacy.dimensions import Dimension
 from privacy.errors import ParametersInvalid, PlanInvalid, PlanRejected
-from privacy.lanes import CELL_MAX, Lane, derive_lane, largest_cell, needed_lanes
+from privacy.lanes import CELL_MAX, Lane, largest_cell, needed_lanes
 from privacy.plan import CELLS_MAX, Plan, PlanUnit
 from privacy.policy import Policy
 from privacy.query import OutputKind, Query
 from privacy.query_text import render_sql
 from privacy.session import SumParameters
 from privacy.sql import parse_query
+from privacy.terms import kind_lane, lanes_rho
 from privacy.types import AssetRef, ListingRef, Violation
 
 
@@ -31,6 +33,7 @@ def build_plan(
     *,
     purpose: str,
     rho_micro: int | None = None,
+    asked: Any = None,
 ) -> Plan:
     """Make the plan of a query.
 
@@ -41,6 +44,7 @@ def build_plan(
         assets: one for each holder, in any order.
         purpose: one of the policy's.
         rho_micro: what the buyer spends, at most the policy's ρ per request, which is the default.
+        asked: what the buyer adds to the query, if the policy's kind needs anything; see `privacy.terms`.
 
     Raises:
         PlanRejected: with every violation.
@@ -50,10 +54,13 @@ def build_plan(
     rho = policy.rho_per_request_micro if rho_micro is None else rho_micro
     violations = _check_request(policy, listing, assets, purpose, rho)
     violations += _check_units(query, policy, len(assets))
+    violations += _check_kind(query, policy, len(assets), asked)
     parameters = _parameters(policy, len(assets), violations)
     if violations or parameters is None:
         raise PlanRejected(violations)
     plan = _assemble(query, policy, listing, assets, parameters, purpose, rho)
+    if policy.terms is not None:
+        plan = replace(plan, terms=policy.terms.plan_terms(plan, policy, asked))
     violations = _check_size(plan)
     if violations:
         raise PlanRejected(violations)
@@ -68,10 +75,17 @@ def verify_plan(plan: Plan, policy: Policy) -> None:
         PlanInvalid: a derived part differs.
     """
     made = build_plan(
-        plan.query, policy, plan.listing, plan.assets, purpose=plan.purpose, rho_micro=plan.rho_micro
+        plan.query,
+        policy,
+        plan.listing,
+        plan.assets,
+        purpose=plan.purpose,
+        rho_micro=plan.rho_micro,
+        asked=None if plan.terms is None else plan.terms.asked,
     )
     found, expected = plan.to_json(), made.to_json()
-    different = sorted(name for name in expected if expected[name] != found[name])
+    names = found.keys() | expected.keys()
+    different = sorted(name for name in names if expected.get(name) != found.get(name))
     if different:
         raise PlanInvalid("the plan differs from what its query part gives in: " + ", ".join(different))
 
@@ -104,6 +118,14 @@ def _check_request(
     if len({asset.holder for asset in assets}) < len(assets):
         found.append(Violation("assets", "a plan takes one asset of each holder"))
     return found
+
+
+def _check_kind(query: Query, policy: Policy, holders: int, asked: Any) -> list[Violation]:
+    if policy.terms is not None:
+        return policy.terms.check_query(query, policy, holders)
+    if asked is not None:
+        return [Violation("kind", "a plain sum takes nothing from the buyer but the query")]
+    return []
 
 
 def _check_units(query: Query, policy: Policy, holders: int) -> list[Violation]:
@@ -171,16 +193,14 @@ def _assemble(
 
 
 def _lanes(plan: Plan, policy: Policy) -> tuple[Lane, ...]:
-    """Return the lanes of a plan; ρ is split evenly, each share rounded down to whole micro-ρ."""
+    """Return the lanes of a plan; ρ, or what a kind leaves of it, is split evenly, each share rounded down to whole micro-ρ."""
     columns = {column.name: column for column in policy.columns}
     keys = needed_lanes(plan.outputs, columns)
-    shares = split_rho(plan.rho_micro, len(keys))
+    shares = split_rho(lanes_rho(policy.terms, plan.rho_micro), len(keys))
     if 0 in shares:
         message = f"{plan.rho_micro} micro-rho are too few for {len(keys)} lanes"
         raise PlanRejected([Violation("rho", message)])
-    return tuple(
-        derive_lane(key, columns, plan.setting, share) for key, share in zip(keys, shares, strict=True)
-    )
+    return tuple(kind_lane(policy, key, plan.setting, share) for key, share in zip(keys, shares, strict=True))
 
 
 def _dimension(policy: Policy, name: str) -> Dimension:
@@ -193,7 +213,7 @@ def _dimension(policy: Policy, name: str) -> Dimension:
 def _check_size(plan: Plan) -> list[Violation]:
     """Refuse too many cells, and any lane whose sum over all holders, noise included, could reach 2^62."""
     found: list[Violation] = []
-    if plan.cells > CELLS_MAX:
+    if max(plan.cells, plan.values) > CELLS_MAX:
         found.append(Violation("cells", f"an answer has at most {CELLS_MAX} cells, this has {plan.cells}"))
     for lane in plan.lanes:
         largest = largest_cell(lane, plan.setting)

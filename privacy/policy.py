@@ -14,11 +14,12 @@ from typing import Any, cast
 
 import yaml
 
-from privacy.columns import Column, read_columns
+from privacy.columns import Column, Role, read_columns
 from privacy.decimals import RHO_SCALE, decimal_text
 from privacy.encoding import canonical_json, keccak, parse_canonical_json, tagged_hash
 from privacy.errors import NotCanonical, PolicyInvalid
 from privacy.fields import Fields
+from privacy.terms import PlanKind, PolicyTerms, read_policy_terms
 from privacy.types import Address, Digest, to_hex
 
 POLICY_VERSION = 1
@@ -31,6 +32,10 @@ HOLDERS_MAX = 1024
 TITLE_CHARS_MAX = 512
 YAML_BYTES_MAX = 1 << 20
 MINOR_MAX = (1 << 63) - 1
+DIGITS_MAX = 80
+YAML_LEVELS_MAX = 32
+_INTEGER_TAG = "tag:yaml.org,2002:int"
+_MERGE_TAG = "tag:yaml.org,2002:merge"
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 
 
@@ -49,6 +54,8 @@ class Aggregate(StrEnum):
     CORR = "corr"
     LINREG = "linreg"
     CHI2 = "chi2"
+    LOGREG = "logreg"
+    SCORE = "score"
 
 
 class Approval(StrEnum):
@@ -110,6 +117,7 @@ class Policy:
     colluders: int | None
     dropouts: int | None
     approval: Approval
+    terms: PolicyTerms | None = None
 
     @classmethod
     def from_mapping(cls, value: Mapping[str, Any]) -> "Policy":
@@ -130,7 +138,7 @@ class Policy:
         Raises:
             PolicyInvalid: with every problem.
         """
-        return cls.from_mapping(_load_yaml(text))
+        return cls.from_mapping(load_yaml(text))
 
     @classmethod
     def from_json(cls, data: bytes) -> "Policy":
@@ -149,8 +157,9 @@ class Policy:
 
     def to_json(self) -> dict[str, Any]:
         """Return the policy in its one form: integers and decimals are strings; of all members only rho's `per_buyer`
-        and `delta` may be missing."""
-        return {
+        and `delta` and the terms of a kind may be missing."""
+        more = {} if self.terms is None else {self.terms.kind.value: self.terms.to_json()}
+        return more | {
             "version": str(POLICY_VERSION),
             "listing": self.listing,
             "title": self.title,
@@ -235,6 +244,7 @@ def _read_policy(fields: Fields) -> Policy:
         approval=Approval(
             fields.choice("approval", [each.value for each in Approval], Approval.MANUAL.value)
         ),
+        terms=read_policy_terms(fields),
     )
     for each in (fields, rho, price):
         each.refuse_unknown()
@@ -245,6 +255,8 @@ def _read_policy(fields: Fields) -> Policy:
 def _check_together(fields: Fields, policy: Policy) -> None:
     """Record problems between fields."""
     unit = policy.unit
+    for name, expected, found in () if policy.terms is None else policy.terms.check(policy):
+        fields.problem(name, expected, found)
     if policy.rho_total_micro < policy.rho_per_request_micro:
         fields.problem("rho.total", "at least rho.per_request", policy.rho_total_micro)
     most, largest = policy.rho_per_buyer_micro, policy.rho_total_micro
@@ -258,12 +270,29 @@ def _check_together(fields: Fields, policy: Policy) -> None:
         fields.problem("row_key", "the columns that tell a unit's rows apart, as `proved` is false", None)
     if not policy.purposes:
         fields.problem("purposes", "at least one purpose", [])
-    if unit.column is None and Aggregate.COUNT_DISTINCT in policy.aggregates:
-        fields.problem("aggregates", "no count_distinct, as there is no unit column", "count_distinct")
+    _check_aggregates(fields, policy)
+    _check_sides(fields, policy)
     for column in policy.columns:
         for value in column.domain or ():
             if value in policy.null_values:
                 fields.problem(f"columns.{column.name}.domain", "no value that is read as NULL", value)
+
+
+def _check_sides(fields: Fields, policy: Policy) -> None:
+    if policy.terms is not None and policy.terms.kind is PlanKind.JOIN:
+        return
+    for column in policy.columns:
+        if column.side is not None or column.role is Role.KEY:
+            fields.problem(
+                f"columns.{column.name}", "neither side nor key, as there is no member `join`", column.name
+            )
+
+
+def _check_aggregates(fields: Fields, policy: Policy) -> None:
+    if policy.unit.column is None and Aggregate.COUNT_DISTINCT in policy.aggregates:
+        fields.problem("aggregates", "no count_distinct, as there is no unit column", "count_distinct")
+    if Aggregate.SCORE in policy.aggregates and not fields.has(PlanKind.SCORE):
+        fields.problem("aggregates", "no score, as there is no member `score`", "score")
 
 
 def _read_per_buyer(rho: Fields) -> int | None:
@@ -346,30 +375,58 @@ def _read_optional(fields: Fields, name: str) -> int | None:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML without repeated keys, aliases or merge keys: what is read is what is written."""
+    """YAML without repeated keys, aliases, merge keys, tags, depth or endless numbers: what is read is what is written."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._level = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise PolicyInvalid(
-                [f"line {cast(Any, self).peek_event().start_mark.line + 1}: expected no alias, found one"]
-            )
-        return super().compose_node(parent, index)
+        event = cast(Any, self).peek_event()
+        if isinstance(event, yaml.AliasEvent):
+            raise _at_line(event, "no alias, found one")
+        if event.tag is not None:
+            raise _at_line(event, "YAML without tags, found one")
+        if (
+            self._level == YAML_LEVELS_MAX
+        ):  # the scanner needs quadratic time for what nests deeper and deeper
+            raise _at_line(event, f"at most {YAML_LEVELS_MAX} levels, found more")
+        self._level += 1
+        node = super().compose_node(parent, index)
+        self._level -= 1
+        if isinstance(node, yaml.ScalarNode) and node.tag == _INTEGER_TAG and len(node.value) > DIGITS_MAX:
+            raise _at_line(event, f"an integer of at most {DIGITS_MAX} digits, found a longer one")
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE_TAG:
+                raise _at_line(key, "a plain key, found another")
             if key.value in seen:
-                line = key.start_mark.line + 1
-                raise PolicyInvalid([f"line {line}: expected each key once, found {key.value!r} again"])
+                raise _at_line(key, f"each key once, found {key.value!r} again")
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
-def _load_yaml(text: str) -> Any:
+def _at_line(place: Any, expected: str) -> PolicyInvalid:
+    return PolicyInvalid([f"line {place.start_mark.line + 1}: expected {expected}"])
+
+
+def load_yaml(text: str, *, what: str = "policy") -> Any:
+    """Read YAML without repeated keys, aliases, merge keys or tags.
+
+    Args:
+        text: at most 1 MB.
+        what: the name of the whole, for messages.
+
+    Raises:
+        PolicyInvalid: it is none.
+    """
     if len(text.encode("utf-8", "replace")) > YAML_BYTES_MAX:
-        raise PolicyInvalid([f"policy: expected at most {YAML_BYTES_MAX} bytes of YAML, found more"])
+        raise PolicyInvalid([f"{what}: expected at most {YAML_BYTES_MAX} bytes of YAML, found more"])
     try:
         return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 (a SafeLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as err:
+    except (yaml.YAMLError, ValueError, ArithmeticError, RecursionError) as err:
         detail = str(err).replace("\n", " ") or type(err).__name__
-        raise PolicyInvalid([f"policy: expected YAML, found {detail}"]) from err
+        raise PolicyInvalid([f"{what}: expected YAML, found {detail}"]) from err

@@ -31,7 +31,12 @@ class OutputKind(StrEnum):
     CORR = "corr"
     LINREG = "linreg"
     CHI2 = "chi2"
+    LOGREG_STEP = "logreg_step"
+    SCORE = "score"
 
+
+SCORE_FEATURES_MAX = 32
+"""The features of a score: an encrypted model, a ciphertext for each, stays a small part of a plan."""
 
 MOMENT_KINDS = (OutputKind.COVAR_SAMP, OutputKind.COVAR_POP, OutputKind.CORR, OutputKind.LINREG)
 """Aggregates of several measures: over the rows where none of these is NULL."""
@@ -67,9 +72,11 @@ class Output:
         column: the policy's name of the column, the first of several; None for COUNT(*).
         bins: the number of bins of a histogram or of a quantile's histogram, else None.
         quantile: q of a quantile, 0 < q < 1, else None.
-        others: the columns after the first: y of COVAR(x, y), the predictors of LINREG, b of CHI2(a, b).
+        others: the columns after the first: y of COVAR(x, y), the predictors of LINREG, b of CHI2(a, b), the features
+            of SCORE and LOGREG_STEP.
         present: of an aggregate of several measures those that may be NULL, by code point: it is over the rows
-            where none of them is.
+            where none of them is. Empty for CHI2 and LOGREG_STEP, which say themselves which rows they are over.
+        coefficients: of LOGREG_STEP: the intercept's, then each feature's.
         at: where it stands in the text, for messages; no part of the query's identity.
     """
 
@@ -80,6 +87,7 @@ class Output:
     quantile: Decimal | None = None
     others: tuple[str, ...] = ()
     present: tuple[str, ...] = ()
+    coefficients: tuple[Decimal, ...] = ()
     at: Position | None = field(default=None, compare=False, repr=False)
 
 
@@ -145,6 +153,19 @@ Predicate = AllOf | AnyOf | Negation | Compare | Among | Between | IsNull
 
 
 @dataclass(frozen=True, slots=True)
+class Joined:
+    """The two tables that a query joins, where a row of one and a row of the other have the same key.
+
+    Attributes:
+        sides: their names, ascending; which of them stands first in the text means nothing.
+        key: the column that both have.
+    """
+
+    sides: tuple[str, str]
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """One SELECT over a listing.
 
@@ -153,9 +174,11 @@ class Query:
         outputs: the SELECT list, in order.
         group_by: the policy's names of the group columns, in order.
         filter: the WHERE clause, or None.
+        joined: the listing's two tables where it is of a private join, else None.
     """
 
     listing: str
     outputs: tuple[Output, ...]
     group_by: tuple[str, ...] = ()
     filter: Predicate | None = None
+    joined: Joined | None = None

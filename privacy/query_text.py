@@ -41,9 +41,11 @@ FUNCTIONS = {
     OutputKind.CORR: "CORR",
     OutputKind.LINREG: "LINREG",
     OutputKind.CHI2: "CHI2",
+    OutputKind.LOGREG_STEP: "LOGREG_STEP",
+    OutputKind.SCORE: "SCORE",
 }
 
-_SEVERAL = (*MOMENT_KINDS, OutputKind.CHI2)
+_SEVERAL = (*MOMENT_KINDS, OutputKind.CHI2, OutputKind.SCORE, OutputKind.LOGREG_STEP)
 
 
 # --- JSON --------------------------------------------------------------------------------------------------
@@ -154,6 +156,8 @@ def output_to_json(output: Output) -> dict[str, Any]:
         value["quantile"] = None if output.quantile is None else decimal_text(output.quantile)
     if output.kind in _SEVERAL:
         value |= {"others": list(output.others), "present": list(output.present)}
+    if output.kind is OutputKind.LOGREG_STEP:
+        value["coefficients"] = [decimal_text(each) for each in output.coefficients]
     return value
 
 
@@ -169,6 +173,8 @@ def output_from_json(value: Any) -> Output:
     more: tuple[str, ...] = ("others", "present") if kind in _SEVERAL else ()
     if kind == OutputKind.QUANTILE.value:
         more = ("quantile",)
+    if kind == OutputKind.LOGREG_STEP.value:
+        more = (*more, "coefficients")
     members = require_members("output", value, ("name", "kind", "column", "bins", *more))
     name, column = members["name"], members["column"]
     if not isinstance(name, str) or not (column is None or isinstance(column, str)):
@@ -183,7 +189,20 @@ def output_from_json(value: Any) -> Output:
         quantile if isinstance(quantile, Decimal) else None,
         _names("others", members),
         _names("present", members),
+        read_decimals("coefficients", members.get("coefficients", [])),
     )
+
+
+def read_decimals(what: str, values: Any) -> tuple[Decimal, ...]:
+    """Read a list of decimals in canonical form.
+
+    Raises:
+        PlanInvalid: it is none.
+    """
+    if not isinstance(values, list):
+        raise PlanInvalid(f"{what} must be a list of decimals")
+    found = [read_literal(ColumnType.NUMBER, each) for each in values]
+    return tuple(each for each in found if isinstance(each, Decimal))
 
 
 def _names(what: str, members: Mapping[str, Any]) -> tuple[str, ...]:
@@ -210,12 +229,20 @@ def read_type(value: Any) -> ColumnType:
 def render_sql(query: Query) -> str:
     """Write a query as SQL that parses to the same query; never nested deeper than the text it came from."""
     outputs = ", ".join(f"{_expression(output)} AS {_quoted(output.name)}" for output in query.outputs)
-    sql = f"SELECT {outputs} FROM {_quoted(query.listing)}"  # noqa: S608 (text for our parser, never run)
+    sql = f"SELECT {outputs} FROM {_source(query)}"  # noqa: S608 (text for our parser, never run)
     if query.filter is not None:
         sql += f" WHERE {_predicate(query.filter)}"
     if query.group_by:
         sql += " GROUP BY " + ", ".join(_quoted(name) for name in query.group_by)
     return sql
+
+
+def _source(query: Query) -> str:
+    if query.joined is None:
+        return _quoted(query.listing)
+    first, second = map(_quoted, query.joined.sides)
+    key = _quoted(query.joined.key)
+    return f"{first} JOIN {second} ON {first}.{key} = {second}.{key}"
 
 
 def _expression(output: Output) -> str:
@@ -230,7 +257,8 @@ def _expression(output: Output) -> str:
         return f"HISTOGRAM({column}, {output.bins})"
     if output.kind is OutputKind.QUANTILE and output.quantile is not None:
         return f"QUANTILE({column}, {decimal_text(output.quantile)}, {output.bins})"
-    arguments = ", ".join([column, *map(_quoted, output.others)])
+    numbers = map(decimal_text, output.coefficients)
+    arguments = ", ".join([column, *map(_quoted, output.others), *numbers])
     return f"{FUNCTIONS[output.kind]}({arguments})"
 
 

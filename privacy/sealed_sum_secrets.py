@@ -20,7 +20,7 @@ from privacy.shamir import FIELD_PRIME
 
 Rand = Callable[[int], bytes]
 
-_SECRETS_MAGIC = b"SYS\x01"
+_SECRETS_MAGIC = b"SYS\x02"
 _SHARES_MAGIC = b"SYR\x01"
 _SHARE_ENTRY_BYTES = 2 + 2 * WORD_BYTES
 
@@ -36,6 +36,7 @@ class HolderSecrets:
         self_seed: b_i, a field element.
         blinding: r_i mod q.
         dealing_seed: from which the coefficients of both sharings are derived.
+        noise_seed: from which the noise of every cell is derived. Who learns it can take this holder's noise off.
 
     The agreements with peers are kept with the object: sealing a share for a peer and opening that peer's need the
     same one.
@@ -47,13 +48,14 @@ class HolderSecrets:
     self_seed: int = field(repr=False)
     blinding: int = field(repr=False)
     dealing_seed: bytes = field(repr=False)
+    noise_seed: bytes = field(repr=False)
     _public: PublicKeys = field(init=False, repr=False, compare=False)
     _mask_key: X25519PrivateKey = field(init=False, repr=False, compare=False)
     _share_key: X25519PrivateKey = field(init=False, repr=False, compare=False)
     _sealing: dict[bytes, bytes] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        keys = (self.mask_private, self.share_private, self.e_private, self.dealing_seed)
+        keys = (self.mask_private, self.share_private, self.e_private, self.dealing_seed, self.noise_seed)
         if any(len(key) != WORD_BYTES for key in keys):
             raise StateCorrupt(f"session secrets: every key must be {WORD_BYTES} bytes")
         if clamp(self.mask_private) != self.mask_private or self.mask_integer >= FIELD_PRIME:
@@ -70,6 +72,7 @@ class HolderSecrets:
             share_key=share_key.public_key().public_bytes_raw(),
             e_x=e_public[1:],
             e_parity=e_public[0],
+            noise_commitment=noise_commitment(self.noise_seed),
         )
         object.__setattr__(self, "_mask_key", mask_key)
         object.__setattr__(self, "_share_key", share_key)
@@ -93,6 +96,7 @@ class HolderSecrets:
             self_seed=reduce_mod(rand(UNIFORM_BYTES), FIELD_PRIME),
             blinding=reduce_mod(rand(UNIFORM_BYTES), CURVE_ORDER),
             dealing_seed=rand(WORD_BYTES),
+            noise_seed=rand(WORD_BYTES),
         )
 
     @property
@@ -133,6 +137,17 @@ class HolderSecrets:
         if session.members[me].keys != self._public:
             raise SenderUnknown("the roster's keys at this index are not this holder's", sender=me)
 
+    def index_in(self, session: Session) -> int:
+        """Return the index of these keys in a roster.
+
+        Raises:
+            SenderUnknown: no member has them.
+        """
+        for index, member in enumerate(session.members):
+            if member.keys == self._public:
+                return index
+        raise SenderUnknown("no member of this session has this holder's keys")
+
     def seed_hash(self, session: Session, me: int) -> bytes:
         """Return seedHash_i, which goes on the chain with the bundle's hash."""
         return seed_hash(session.id, me, self.self_seed)
@@ -149,10 +164,10 @@ class HolderSecrets:
         ]
 
     def to_bytes(self) -> bytes:
-        """Encode for the holder's own store: magic and version, six words, a checksum."""
-        seed, blinding = self.self_seed.to_bytes(32, "big"), self.blinding.to_bytes(32, "big")
-        body = self.mask_private + self.share_private + self.e_private + seed + blinding + self.dealing_seed
-        return _with_checksum(_SECRETS_MAGIC + body)
+        """Encode for the holder's own store: magic and version, seven words, a checksum."""
+        reduced = self.self_seed.to_bytes(32, "big") + self.blinding.to_bytes(32, "big")
+        keys = self.mask_private + self.share_private + self.e_private
+        return _with_checksum(_SECRETS_MAGIC + keys + reduced + self.dealing_seed + self.noise_seed)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "HolderSecrets":
@@ -162,13 +177,12 @@ class HolderSecrets:
             StateCorrupt: another version or length, a changed byte, or a value out of range.
         """
         body = _without_checksum(data, _SECRETS_MAGIC, "session secrets")
-        if len(body) != 6 * WORD_BYTES:
-            raise StateCorrupt(f"session secrets: expected {6 * WORD_BYTES} bytes, got {len(body)}")
+        if len(body) != 7 * WORD_BYTES:
+            raise StateCorrupt(f"session secrets: expected {7 * WORD_BYTES} bytes, got {len(body)}")
         words = [body[k : k + WORD_BYTES] for k in range(0, len(body), WORD_BYTES)]
-        mask, share, e_private, seed, blinding, dealing = words
-        return cls(
-            mask, share, e_private, int.from_bytes(seed, "big"), int.from_bytes(blinding, "big"), dealing
-        )
+        mask, share, e_private, seed, blinding, dealing, noise = words
+        reduced = int.from_bytes(seed, "big"), int.from_bytes(blinding, "big")
+        return cls(mask, share, e_private, *reduced, dealing, noise)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +248,11 @@ class ReceivedShares:
 def seed_hash(session: bytes, index: int, self_seed: int) -> bytes:
     """Return H("seed"; session, i, b_i): what a reconstructed b_i must match."""
     return tagged_hash("seed", session, index, self_seed)
+
+
+def noise_commitment(noise_seed: bytes) -> bytes:
+    """Return H("noise-seed"; seed): what a seed that is opened in an audit must match."""
+    return tagged_hash("noise-seed", noise_seed)
 
 
 def _share_row(entry: bytes) -> tuple[int, ShareRow]:

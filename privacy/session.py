@@ -61,17 +61,20 @@ class PublicKeys:
     Attributes:
         mask_key, share_key: X25519 public keys.
         e_x, e_parity: E_i on secp256k1, compressed: 32-byte x, and 2 or 3.
+        noise_commitment: H("noise-seed"; seed); it fixes the holder's noise for every session it may come to.
     """
 
     mask_key: bytes
     share_key: bytes
     e_x: bytes
     e_parity: int
+    noise_commitment: bytes
 
     def __post_init__(self) -> None:
-        for name, key in (("mask_key", self.mask_key), ("share_key", self.share_key), ("e_x", self.e_x)):
-            if len(key) != WORD_BYTES:
-                raise RosterInvalid(f"{name}: expected {WORD_BYTES} bytes, got {len(key)}")
+        for name in ("mask_key", "share_key", "e_x", "noise_commitment"):
+            actual = len(getattr(self, name))
+            if actual != WORD_BYTES:
+                raise RosterInvalid(f"{name}: expected {WORD_BYTES} bytes, got {actual}")
         if self.e_parity not in (2, 3):
             raise RosterInvalid(f"e_parity: expected 2 or 3, got {self.e_parity}")
 
@@ -85,7 +88,7 @@ class Member:
         asset: asset id.
         asset_version: the version that was approved.
         line: budget line id that is charged.
-        mask_key, share_key, e_x, e_parity: as in `PublicKeys`.
+        mask_key, share_key, e_x, e_parity, noise_commitment: as in `PublicKeys`.
     """
 
     holder: bytes
@@ -96,6 +99,7 @@ class Member:
     share_key: bytes
     e_x: bytes
     e_parity: int
+    noise_commitment: bytes
 
     def __post_init__(self) -> None:
         if len(self.holder) != ADDRESS_BYTES:
@@ -103,19 +107,18 @@ class Member:
         for name, value in (("asset", self.asset), ("line", self.line)):
             if len(value) != WORD_BYTES:
                 raise RosterInvalid(f"{name}: expected {WORD_BYTES} bytes, got {len(value)}")
-        PublicKeys(self.mask_key, self.share_key, self.e_x, self.e_parity)
+        _ = self.keys  # validates itself
 
     @property
     def keys(self) -> PublicKeys:
         """The session keys alone."""
-        return PublicKeys(self.mask_key, self.share_key, self.e_x, self.e_parity)
+        return PublicKeys(self.mask_key, self.share_key, self.e_x, self.e_parity, self.noise_commitment)
 
     @property
     def keys_hash(self) -> bytes:
-        """keysHash_i, which binds the asset's version to the keys."""
-        return tagged_hash(
-            "keys", self.asset, self.asset_version, self.mask_key, self.share_key, self.e_x, self.e_parity
-        )
+        """keysHash_i, which binds the asset's version to the keys and to the seed of the noise."""
+        words = self.mask_key, self.share_key, self.e_x, self.e_parity, self.noise_commitment
+        return tagged_hash("keys", self.asset, self.asset_version, *words)
 
     @property
     def e_compressed(self) -> bytes:

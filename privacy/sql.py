@@ -14,10 +14,12 @@ from privacy.policy import Aggregate, Policy
 from privacy.query import Output, OutputKind, Position, Predicate, Query
 from privacy.query_text import FILTER_DEPTH_MAX, predicate_depth, render_sql
 from privacy.sql_filter import FilterReader
+from privacy.sql_join import JoinReader, read_name
 from privacy.sql_names import Names
 from privacy.sql_scan import BYTES_MAX, Scan, TokenKind
 from privacy.sql_several import KINDS, SeveralReader, check_allowed
 from privacy.sql_tree import SqlTree
+from privacy.terms import join_policy
 from privacy.types import Violation
 
 _KINDS = {
@@ -47,7 +49,7 @@ def parse_query(sql: str, policy: Policy) -> Query:
     Raises:
         PlanRejected: with every violation, in order of position.
     """
-    scan = Scan(sql)
+    scan = Scan(sql, joins=join_policy(policy.terms) is not None)
     names = Names(policy, scan)
     query = None
     clean = not scan.violations
@@ -81,6 +83,8 @@ class _Translator:
         self.names = names
         self.scan = tree.scan
         self.policy = names.policy
+        join = join_policy(names.policy.terms)
+        self.join = None if join is None else JoinReader(tree, names, join)
         self.group_by: list[str] = []
 
     def translate(self, root: exp.Expr) -> Query | None:
@@ -89,14 +93,20 @@ class _Translator:
             self.tree.refuse("statement", "a query is one SELECT", root)
             return None
         self.tree.accept("SELECT", *[","] * (len(root.expressions) - 1))
-        for name in _extras(root, "expressions", "from_", "where", "group"):
+        joined = ("joins",) if self.join is not None else ()
+        for name in _extras(root, "expressions", "from_", "where", "group", *joined):
             self._refuse_clause(name, root)
-        self._read_from(root)
+        if self.join is None:
+            self._read_from(root)
+        else:
+            self.join.read_tables(root)
         self.group_by = self._read_groups(root.args.get("group"))
         outputs = [self._read_output(node) for node in root.expressions]
         if not outputs:
             self.tree.refuse("syntax", "SELECT needs at least one item", root)
         self._check_outputs([output for output in outputs if output is not None], root)
+        if self.join is not None:
+            self.join.check_outputs([output for output in outputs if output is not None])
         where = root.args.get("where")
         filter_ = self._read_where(where) if where is not None else None
         if not self.scan.violations:
@@ -104,7 +114,8 @@ class _Translator:
         if self.scan.violations:
             return None
         known = tuple(output for output in outputs if output is not None)
-        return Query(self.policy.listing, known, tuple(self.group_by), filter_)
+        tables = None if self.join is None else self.join.tables
+        return Query(self.policy.listing, known, tuple(self.group_by), filter_, tables)
 
     def _read_from(self, root: exp.Select) -> None:
         source = root.args.get("from_")
@@ -136,6 +147,8 @@ class _Translator:
 
     def _read_where(self, where: exp.Expr) -> Predicate | None:
         self.tree.accept("WHERE")
+        if self.join is not None:
+            self.join.check_filter(where.this)
         return FilterReader(self.tree, self.names).read(where.this)
 
     def _read_groups(self, group: exp.Expr | None) -> list[str]:
@@ -262,12 +275,10 @@ class _Translator:
         if not isinstance(node, exp.Column) or not isinstance(node.this, exp.Identifier):
             self.tree.refuse("argument", expected, node)
             return None
-        if _extras(node, "this"):
-            self.tree.refuse("qualified-name", "a column is written without its table", node)
+        if _extras(node, "this", "table", "db", "catalog"):
+            self.tree.refuse("argument", expected, node)
             return None
-        self.tree.accept("name")
-        token = self.tree.token(node.this)
-        return None if token is None else self.names.column(token)
+        return read_name(self.tree, self.names, node)
 
     def _check_outputs(self, outputs: list[Output], root: exp.Select) -> None:
         seen: set[str] = set()

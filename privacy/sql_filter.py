@@ -18,6 +18,7 @@ from privacy.query import (
     Negation,
     Predicate,
 )
+from privacy.sql_join import read_name
 from privacy.sql_names import Names
 from privacy.sql_scan import TokenKind
 from privacy.sql_tree import SqlTree
@@ -130,14 +131,9 @@ class FilterReader:
             message = "a condition has a column at its left and literals at its right"
             self.tree.refuse("expression", message, node)
             return None
-        if any(node.args.get(name) for name in ("table", "db", "catalog")):
-            self.tree.refuse("qualified-name", "a column is written without its table", node)
-            return None
-        token = self.tree.token(node.this)
-        column = None if token is None else self.names.column(token)
+        token, column = self.tree.token(node.this), read_name(self.tree, self.names, node)
         if column is None or token is None:
             return None
-        self.tree.accept("name")
         if not column.filter:
             message = f"{column.name!r} may not be used in WHERE"
             self.names.scan.refuse("not-filter", message, token.start, column.name)

@@ -21,9 +21,12 @@ KEYWORDS = frozenset(
     [
         *("SELECT", "DISTINCT", "FROM", "WHERE", "GROUP", "BY", "AS"),
         *("AND", "OR", "NOT", "IN", "BETWEEN", "IS", "NULL"),
+        *("JOIN", "INNER", "ON"),
     ]
 )
-"""All the words of the grammar besides names and functions."""
+"""All the words of the grammar besides names and functions; those of a join are refused where the policy has none."""
+
+JOIN_WORDS = frozenset(["JOIN", "INNER", "ON"])
 
 _CLAUSES = {
     "cte": "WITH RECURSIVE",
@@ -132,6 +135,10 @@ class Token:
 class Scan:
     """A query's text, its tokens, and what is wrong with it before any grammar.
 
+    Args:
+        sql: the text.
+        joins: whether the listing is of two tables that one JOIN brings together.
+
     Attributes:
         violations: of size, characters, tokens, words and nesting.
         tokens: those of the first statement; empty if the text is too long.
@@ -139,7 +146,8 @@ class Scan:
         end: the first token of a clause that follows what the grammar has, such as ORDER BY; else their number.
     """
 
-    def __init__(self, sql: str) -> None:
+    def __init__(self, sql: str, *, joins: bool = False) -> None:
+        self._joins = joins
         self.violations: list[Violation] = []
         self.tokens: list[Token] = []
         self.parsable = False
@@ -248,13 +256,16 @@ class Scan:
         if first is None or (first.keyword != "SELECT" and first.word not in REFUSED_WORDS):
             self._unparsable("statement", "a query is one SELECT", first.start if first else 0)
         self.end = len(self.tokens)
-        selects = depth = 0
+        selects = joins = depth = 0
         for index, token in enumerate(self.tokens):
             depth += (token.text == "(") - (token.text == ")")
             if token.kind is not TokenKind.WORD:
                 continue
             word = token.word
-            rule = REFUSED_WORDS.get(word)
+            rule = None if self._joins and word in JOIN_WORDS else REFUSED_WORDS.get(word)
+            joins += word == "JOIN"
+            if self._joins and word == "JOIN" and joins > 1:
+                self._unparsable("join", "a query joins two tables once", token.start)
             if rule is not None:
                 reason = f"{_REASONS[rule]}; a column of that name goes in double quotes"
                 self.refuse(rule, f"{word}: {reason}", token.start)

@@ -9,8 +9,11 @@ from sqlglot import exp
 
 from privacy.columns import Column
 from privacy.decimals import decimal_text, read_decimal
+from privacy.lanes import is_zero_one
+from privacy.logistic import COEFFICIENT_DIGITS_MAX, COEFFICIENT_MAX, is_coefficient
+from privacy.logistic import FEATURES_MAX as STEP_FEATURES_MAX
 from privacy.policy import Aggregate, Policy
-from privacy.query import Output, OutputKind, Position
+from privacy.query import SCORE_FEATURES_MAX, Output, OutputKind, Position
 from privacy.sql_scan import Token, TokenKind
 from privacy.sql_tree import SqlTree
 
@@ -31,13 +34,20 @@ KINDS: Final = {
     "CORR": (OutputKind.CORR, Aggregate.CORR),
     "LINREG": (OutputKind.LINREG, Aggregate.LINREG),
     "CHI2": (OutputKind.CHI2, Aggregate.CHI2),
+    "LOGREG_STEP": (OutputKind.LOGREG_STEP, Aggregate.LOGREG),
+    "SCORE": (OutputKind.SCORE, Aggregate.SCORE),
 }
 _TAKES: Final = {
     OutputKind.HISTOGRAM: "HISTOGRAM takes a column and a whole number of bins",
     OutputKind.QUANTILE: "QUANTILE takes a column, a number between 0 and 1, and perhaps a whole number of bins",
     OutputKind.LINREG: f"LINREG takes a measure to explain and 1 to {PREDICTORS_MAX} measures that explain it",
     OutputKind.CHI2: "CHI2 takes two dimensions",
+    OutputKind.LOGREG_STEP: f"LOGREG_STEP takes a target of two values, 1 to {STEP_FEATURES_MAX} measures, and a number for "
+    "the intercept and for each measure",
+    OutputKind.SCORE: f"SCORE takes 1 to {SCORE_FEATURES_MAX} measures",
 }
+_COUNTS: Final = {OutputKind.LINREG: (2, 1 + PREDICTORS_MAX), OutputKind.SCORE: (1, SCORE_FEATURES_MAX)}
+"""How many columns an aggregate takes, the least and the most; two if nothing else is said."""
 
 
 def check_allowed(
@@ -97,17 +107,28 @@ class SeveralReader:
         check_allowed(self._tree, self._policy, aggregate, node, None if first is None else first.name)
         if kind in (OutputKind.HISTOGRAM, OutputKind.QUANTILE):
             return self._binned(call, first, arguments[1:])
-        most = 1 + PREDICTORS_MAX if kind is OutputKind.LINREG else 2
-        if not 2 <= len(arguments) <= most:
+        if kind is OutputKind.LOGREG_STEP:
+            return self._step(call, first, arguments)
+        least, most = _COUNTS.get(kind, (2, 2))
+        if not least <= len(arguments) <= most:
             self._tree.refuse("argument", call.takes, node)
             return None
         columns = [first, *(self._column(call, each) for each in arguments[1:])]
+        known = self._different(call, columns, arguments)
+        return None if known is None else self._several(call, known)
+
+    def _different(
+        self, call: _Call, columns: Sequence[Column | None], arguments: Sequence[exp.Expr]
+    ) -> list[Column] | None:
+        """Return the columns if all of them could be read; refuse one that stands there twice."""
         known = [column for column in columns if column is not None]
+        if len(known) < len(columns):
+            return None
         for place, column in enumerate(known):
-            if len(known) == len(columns) and column in known[:place]:
-                message = f"{column.name!r} stands in {name} twice"
+            if column in known[:place]:
+                message = f"{column.name!r} stands in {call.name} twice"
                 self._tree.refuse("repeated-column", message, arguments[place], column.name)
-        return self._several(call, known) if len(known) == len(columns) else None
+        return known
 
     def _several(self, call: _Call, columns: Sequence[Column]) -> Output:
         names = [column.name for column in columns]
@@ -128,6 +149,8 @@ class SeveralReader:
         column = self._read_column(node, call.takes)
         if column is None:
             return None
+        if call.kind is OutputKind.LOGREG_STEP and node is call.node.expressions[0]:
+            return self._target(column, node)
         if call.kind is not OutputKind.CHI2:
             if column.is_measure:
                 return column
@@ -143,6 +166,63 @@ class SeveralReader:
             self._tree.refuse("grouped-column", message, node, column.name)
         else:
             return column
+        return None
+
+    # --- steps of a logistic regression -------------------------------------------------------------------
+
+    def _target(self, column: Column, node: exp.Expr) -> Column | None:
+        if column.name in self._group_by:
+            message = f"{column.name!r} is grouped by: within a group it does not vary"
+            self._tree.refuse("grouped-column", message, node, column.name)
+        elif is_zero_one(column) or len(column.domain or ()) == 2:
+            return column
+        else:
+            message = (
+                f"{column.name!r} is neither a dimension of two declared values nor an integer from 0 to 1"
+            )
+            self._tree.refuse("not-binary", message, node, column.name)
+        return None
+
+    def _step(self, call: _Call, target: Column | None, arguments: Sequence[exp.Expr]) -> Output | None:
+        """Read the features, as many as there are numbers less one, and the coefficients."""
+        half, odd = divmod(len(arguments), 2)
+        if odd or not 1 <= half - 1 <= STEP_FEATURES_MAX:
+            self._tree.refuse("argument", call.takes, call.node)
+            return None
+        features = [self._column(call, each) for each in arguments[1:half]]
+        numbers = [self._coefficient(call, each) for each in arguments[half:]]
+        known = self._different(call, [target, *features], arguments)
+        coefficients = tuple(number for number in numbers if number is not None)
+        if known is None or len(coefficients) < half:
+            return None
+        names = [column.name for column in known]
+        default = f"{call.name.lower()}({', '.join(names)})"
+        return Output(
+            call.alias or default,
+            call.kind,
+            names[0],
+            others=tuple(names[1:]),
+            coefficients=coefficients,
+            at=call.at,
+        )
+
+    def _coefficient(self, call: _Call, node: exp.Expr) -> Decimal | None:
+        sign = ""
+        if isinstance(node, exp.Neg):
+            self._tree.accept("-")
+            sign, node = "-", node.this
+        token = self._number(node)
+        if token is None:
+            self._tree.refuse("argument", call.takes, node)
+            return None
+        value = read_decimal(sign + token.text)
+        if value is not None and is_coefficient(value):
+            return value
+        message = (
+            f"a coefficient has at most {COEFFICIENT_DIGITS_MAX} digits after the point and is at most "
+            f"{COEFFICIENT_MAX} in absolute value, not {token.text[:40]}"
+        )
+        self._tree.scan.refuse("coefficient", message, token.start)
         return None
 
     # --- histograms and quantiles -------------------------------------------------------------------------

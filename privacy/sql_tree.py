@@ -14,7 +14,18 @@ from sqlglot.errors import ParseError, SqlglotError
 from privacy.sql_scan import Scan, Token, TokenKind
 
 SEVERAL_WORDS = frozenset(
-    ["HISTOGRAM", "QUANTILE", "COVAR", "COVAR_SAMP", "COVAR_POP", "CORR", "LINREG", "CHI2"]
+    [
+        "HISTOGRAM",
+        "QUANTILE",
+        "COVAR",
+        "COVAR_SAMP",
+        "COVAR_POP",
+        "CORR",
+        "LINREG",
+        "CHI2",
+        "SCORE",
+        "LOGREG_STEP",
+    ]
 )
 """Functions of several arguments. sqlglot sees them under names of our own, so that it has no meaning for them."""
 

@@ -85,7 +85,7 @@ class LicenceService:
         self.publisher = Publisher(self.book, keys.service, rand=secrets.token_bytes)
         self.access = AccessWriter(self.book.folder.access, WRITER)
         self.online = OnlineFacts(folder, self._city)
-        self.bundles = BundleMaker(folder)
+        self.bundles = BundleMaker(folder, quorum=self._city.quorum)
         self._batches = AccessBatches(self.book, keys.service, rand=secrets.token_bytes)
         self.nonces = Nonces()
         self._seen = SeenOnce(age_s=2 * REQUEST_AGE_S + 1)

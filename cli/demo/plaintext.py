@@ -6,7 +6,7 @@ the aggregates are DuckDB's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import duckdb
 import sqlglot
 from sqlglot import exp
 
+from privacy.logistic import step_names
 from privacy.policy import Policy
 from privacy.query import Output, OutputKind, Query
 
@@ -28,7 +29,11 @@ _PLAIN = {
     OutputKind.COVAR_POP: "covar_pop",
     OutputKind.CORR: "corr",
 }
-_ZERO_WHEN_EMPTY = {OutputKind.COUNT, OutputKind.COUNT_DISTINCT, OutputKind.SUM, OutputKind.HISTOGRAM}
+_SUMS = (OutputKind.SUM, OutputKind.SCORE)
+_ZERO_WHEN_EMPTY = {OutputKind.COUNT, OutputKind.COUNT_DISTINCT, OutputKind.HISTOGRAM, *_SUMS}
+Weights = tuple[float, Mapping[str, float]]
+"""An intercept, and a weight for each feature."""
+
 OTHER = "other"
 
 
@@ -59,7 +64,15 @@ def _histogram(output: Output, policy: Policy) -> list[str]:
     return [f"count(*) FILTER (WHERE {known} AND {place} = {index})" for index in range(output.bins)]
 
 
-def _expressions(output: Output, policy: Policy) -> list[str]:
+def _score(output: Output, weights: Weights) -> str:
+    """A row where a feature is NULL has no score, and SQL's sum passes it over."""
+    intercept, by_feature = weights
+    names = (output.column or "", *output.others)
+    terms = [f"{by_feature[name]!r} * {_number(name)}" for name in names]
+    return f"sum({' + '.join([repr(intercept), *terms])})"
+
+
+def _expressions(output: Output, policy: Policy, score: Weights | None) -> list[str]:
     match output.kind:
         case OutputKind.GROUP:
             return []
@@ -71,8 +84,12 @@ def _expressions(output: Output, policy: Policy) -> list[str]:
             return _histogram(output, policy)
         case OutputKind.QUANTILE:
             return [f"quantile_cont({_number(output.column or '')}, {output.quantile})"]
-        case OutputKind.LINREG | OutputKind.CHI2:  # not in SQL; the tests compare them with numpy
+        case (
+            OutputKind.LINREG | OutputKind.CHI2 | OutputKind.LOGREG_STEP
+        ):  # not in SQL; the tests compare them with numpy
             return ["NULL"] * _width(output)
+        case OutputKind.SCORE:
+            return ["NULL" if score is None else _score(output, score)]
     arguments = ", ".join(_number(name) for name in (output.column or "", *output.others))
     return [f"{_PLAIN[output.kind]}({arguments})"]
 
@@ -83,6 +100,8 @@ def _width(output: Output) -> int:
         return 2 * (1 + len(output.others))
     if output.kind is OutputKind.CHI2:
         return 3
+    if output.kind is OutputKind.LOGREG_STEP:
+        return len(step_names(output.name, output.others))
     return output.bins or 1 if output.kind is OutputKind.HISTOGRAM else 1
 
 
@@ -91,8 +110,19 @@ def _where(sql: str) -> str:
     return f" {where.sql('duckdb')}" if isinstance(where, exp.Where) else ""
 
 
-def plaintext_sql(query: Query, policy: Policy, sql: str, files: Sequence[Path]) -> str:
-    """Return the plain DuckDB query: one row for each group that has rows, group keys first."""
+def plaintext_sql(
+    query: Query,
+    policy: Policy,
+    sql: str,
+    files: Sequence[Path],
+    *,
+    score: Weights | None = None,
+    source: str | None = None,
+) -> str:
+    """Return the plain DuckDB query: one row for each group that has rows, group keys first.
+
+    `source` is what stands after FROM in place of the files.
+    """
     groups = []
     for name in query.group_by:
         column = policy.column(name)
@@ -100,23 +130,33 @@ def plaintext_sql(query: Query, policy: Policy, sql: str, files: Sequence[Path])
         domain = ", ".join(_literal(value) for value in column.domain or ())
         key = f"CAST({_quote(name)} AS VARCHAR)"
         groups.append(f"CASE WHEN {_quote(name)} IN ({domain}) THEN {key} ELSE '{OTHER}' END")
-    aggregates = [text for output in query.outputs for text in _expressions(output, policy)]
-    source = "read_parquet([" + ", ".join(_literal(str(path)) for path in files) + "])"
+    aggregates = [text for output in query.outputs for text in _expressions(output, policy, score)]
+    union = "read_parquet([" + ", ".join(_literal(str(path)) for path in files) + "])"
+    read = source or f"{union} AS {_quote(query.listing)}"
     grouping = f" GROUP BY {', '.join(str(i + 1) for i in range(len(groups)))}" if groups else ""
     what = ", ".join([*groups, *aggregates])
     # every name and literal is quoted above; the WHERE clause is one that the private path has accepted
-    return f"SELECT {what} FROM {source} AS {_quote(query.listing)}{_where(sql)}{grouping}"  # noqa: S608
+    return f"SELECT {what} FROM {read}{_where(sql)}{grouping}"  # noqa: S608
 
 
 def plaintext_rows(
-    query: Query, policy: Policy, sql: str, files: Sequence[Path], *, like: Sequence[Sequence[Any]]
+    query: Query,
+    policy: Policy,
+    sql: str,
+    files: Sequence[Path],
+    *,
+    like: Sequence[Sequence[Any]],
+    score: Weights | None = None,
+    source: str | None = None,
 ) -> list[list[Any]]:
     """Return the plain answer, row by row beside `like`, the private answer's rows (the same columns in the same order).
 
-    A group without rows counts and sums to 0, and has no average.
+    `score` has the weights of SCORE, in the clear. A group without rows counts and sums to 0, and has no average.
     """
     connection = duckdb.connect(config={"threads": 2})
-    found = connection.execute(plaintext_sql(query, policy, sql, files)).fetchall()
+    found = connection.execute(
+        plaintext_sql(query, policy, sql, files, score=score, source=source)
+    ).fetchall()
     width = len(query.group_by)
     values = {tuple(row[:width]): row[width:] for row in found}
     widths = [_width(output) for output in query.outputs]
@@ -154,8 +194,7 @@ def _empty_sums(query: Query, widths: Sequence[int], values: Sequence[Any]) -> l
         for _ in range(width)
     ]
     return [
-        0 if value is None and kind is OutputKind.SUM else value
-        for kind, value in zip(kinds, values, strict=True)
+        0 if value is None and kind in _SUMS else value for kind, value in zip(kinds, values, strict=True)
     ]
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from cli.demo import tables
 from cli.demo.costs import gas_by_step, transactions
-from cli.demo.plaintext import plaintext_rows
+from cli.demo.kinds import Demo, DemoTables
 from cli.errors import CliError
 from cli.home import Home
 from cli.market import Market, MarketPlan
@@ -23,17 +21,20 @@ from client.verify import verify_receipt
 from ledger.chain import Chain
 from ledger.contracts import Contracts
 from ledger.types import Digest, RequestState, to_hex
-from privacy.sql import parse_query
 
 
 @dataclass(frozen=True, slots=True)
 class DemoPlan:
-    """What to demonstrate: a file with its policy, or `rows` generated rows a holder."""
+    """What to demonstrate, and on which market.
 
-    data: Path | None
-    policy: Path | None
-    query: str
-    rows: int
+    Attributes:
+        demo: the kind's part.
+        rho: to spend; the policy's for one request if None.
+        block_time_s: of the development chain.
+        exchange_database, holder_database: as in `MarketPlan`.
+    """
+
+    demo: Demo
     rho: str | None
     block_time_s: float
     exchange_database: str | None
@@ -42,13 +43,11 @@ class DemoPlan:
 
 def run(home: Home, plan: DemoPlan, stages: Stages) -> dict[str, Any]:
     """Build the market, ask, verify, compare; returns the report of `shuyao demo --json`."""
-    with stages.stage("tables", "tables of three holders"):
-        if plan.data is not None and plan.policy is not None:
-            policy_file, files = plan.policy, tables.split(home, plan.data, plan.policy)
-        else:
-            policy_file, files = tables.electricity(home, holders=tables.HOLDERS, rows=plan.rows)
+    with stages.stage("tables", "the holders' tables"):
+        tables = plan.demo.tables(home)
     databases = (plan.exchange_database, plan.holder_database)
-    market = Market(home, MarketPlan(policy_file, files, plan.block_time_s, *databases), stages)
+    shape = MarketPlan(tables.policy, tables.files, plan.block_time_s, *databases, names=tables.names)
+    market = Market(home, shape, stages)
     market.build()
     settings = ClientSettings(
         home=home.buyer,
@@ -59,16 +58,14 @@ def run(home: Home, plan: DemoPlan, stages: Stages) -> dict[str, Any]:
     )
     with Buyer(settings, market.keys("buyer").signer) as buyer:
         quote, answer = _ask(buyer, market, plan, stages)
-    return _report(market, plan, quote, answer, files, stages)
+    return _report(market, plan.demo, quote, answer, tables, stages)
 
 
 def _ask(buyer: Buyer, market: Market, plan: DemoPlan, stages: Stages) -> tuple[Quote, Answer]:
     rho_micro = None if plan.rho is None else rho_to_micro(plan.rho)
     try:
         with stages.stage("quote", "quote: plan, price, expected error"):
-            quote = buyer.quote(
-                market.policy.listing, plan.query, purpose=market.policy.purposes[0], rho_micro=rho_micro
-            )
+            quote = plan.demo.quote(buyer, market, rho_micro)
         with stages.stage("submit", "signed request"):
             request_id = buyer.submit(quote)
         _wait(buyer, request_id, stages)
@@ -112,14 +109,13 @@ def _wait(buyer: Buyer, request_id: Digest, stages: Stages) -> None:
 
 
 def _report(
-    market: Market, plan: DemoPlan, quote: Quote, answer: Answer, files: tuple[Path, ...], stages: Stages
+    market: Market, demo: Demo, quote: Quote, answer: Answer, tables: DemoTables, stages: Stages
 ) -> dict[str, Any]:
     chain = Chain(market.rpc_url)
     with stages.stage("verify", "receipt verified from its file"):
         verdict = verify_receipt(answer.receipt_path.read_bytes(), chain, deployment=market.deployment)
-    with stages.stage("plaintext", "plain union, for comparison"):
-        query = parse_query(plan.query, market.policy)
-        plain = plaintext_rows(query, market.policy, plan.query, files, like=answer.rows)
+    with stages.stage("plaintext", "in the clear, for comparison"):
+        plain = demo.plaintext(market, tables, answer)
     costs = transactions(chain, market.deployment, answer.request_id)
     return {
         "verified": verdict.status is Status.VALID and answer.verdict.status is Status.VALID,
@@ -132,8 +128,9 @@ def _report(
         "receipt": str(answer.receipt_path),
         "request_id": to_hex(answer.request_id),
         "listing": market.policy.listing,
-        "sql": plan.query,
-        "n": len(files),
+        "kind": quote.plan.kind.value,
+        "sql": demo.sql,
+        "n": len(tables.files),
         "survivors": answer.survivors,
         "rho_micro": quote.rho_micro,
         "price_minor": quote.price_minor,

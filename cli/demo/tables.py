@@ -32,7 +32,7 @@ def electricity(home: Home, *, holders: int, rows: int) -> tuple[Path, tuple[Pat
         for name in ("town", "industry")
         if (column := policy.column(name))
     )
-    files = tuple(_data_folder(home, number) / "electricity.parquet" for number in range(1, holders + 1))
+    files = tuple(data_folder(home, number) / "electricity.parquet" for number in range(1, holders + 1))
     for number, file in enumerate(files, start=1):
         if not file.exists():
             generator.write(file, number, rows, towns=towns, industries=industries)
@@ -62,13 +62,14 @@ def split(home: Home, data: Path, policy_file: Path, *, holders: int = HOLDERS) 
     for number in range(1, holders + 1):
         part = rows[number - 1 :: holders]
         arrays = [pa.array([row[i] for row in part], type=field.type) for i, field in enumerate(schema)]
-        path = _data_folder(home, number) / f"{policy.listing}.parquet"
+        path = data_folder(home, number) / f"{policy.listing}.parquet"
         pq.write_table(pa.Table.from_arrays(arrays, schema=schema), path, compression="zstd")
         files.append(path)
     return tuple(files)
 
 
-def _data_folder(home: Home, number: int) -> Path:
+def data_folder(home: Home, number: int) -> Path:
+    """Return where a holder's tables are, and make it."""
     folder = home.holder(number) / "data"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder

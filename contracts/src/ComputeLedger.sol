@@ -104,7 +104,16 @@ contract ComputeLedger is IComputeLedger, EIP712 {
         bytes32 keysHash = Digests.keysHash(asset, version, keys);
         _members[id][msg.sender] = Digests.member(STAGE_APPROVED, lineId, keysHash, 0);
         emit Approved(
-            id, msg.sender, asset, version, lineId, keys.maskKey, keys.shareKey, keys.eX, keys.eParity
+            id,
+            msg.sender,
+            asset,
+            version,
+            lineId,
+            keys.maskKey,
+            keys.shareKey,
+            keys.eX,
+            keys.eParity,
+            keys.noiseCommitment
         );
     }
 

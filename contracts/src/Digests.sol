@@ -24,7 +24,16 @@ library Digests {
         returns (bytes32)
     {
         return keccak256(
-            abi.encode(TAG_KEYS, asset, version, keys.maskKey, keys.shareKey, keys.eX, keys.eParity)
+            abi.encode(
+                TAG_KEYS,
+                asset,
+                version,
+                keys.maskKey,
+                keys.shareKey,
+                keys.eX,
+                keys.eParity,
+                keys.noiseCommitment
+            )
         );
     }
 

@@ -198,7 +198,8 @@ abstract contract Fixture is Test {
             maskKey: keccak256(abi.encode("mask", id, holder)),
             shareKey: keccak256(abi.encode("share", id, holder)),
             eX: keccak256(abi.encode("e", id, holder)),
-            eParity: 2 + uint8(uint160(holder) & 1)
+            eParity: 2 + uint8(uint160(holder) & 1),
+            noiseCommitment: keccak256(abi.encode("noise", id, holder))
         });
     }
 
@@ -206,7 +207,14 @@ abstract contract Fixture is Test {
         IComputeLedger.SessionKeys memory k = keysOf(id, holder);
         return keccak256(
             abi.encodePacked(
-                tag("keys"), assetOf(holder), uint256(1), k.maskKey, k.shareKey, k.eX, uint256(k.eParity)
+                tag("keys"),
+                assetOf(holder),
+                uint256(1),
+                k.maskKey,
+                k.shareKey,
+                k.eX,
+                uint256(k.eParity),
+                k.noiseCommitment
             )
         );
     }

@@ -18,6 +18,7 @@ from ledger.encoding import Address, Digest
 from ledger.errors import MalformedValue
 from ledger.licences.errors import AnchorEvidenceInvalid, AnchorEvidenceMissing, Malformed
 from ledger.licences.policy import AnchorPin, City, require_int
+from ledger.log.checkpoint import Quorum
 from ledger.log.errors import LogError, NoteUnverified
 from ledger.log.notes import (
     ED25519,
@@ -158,6 +159,26 @@ def attested_evidence(statement: AnchorStatement, signatures: Iterable[NoteSigna
         NoteMalformed: no signature, or a witness twice.
     """
     return {"kind": "attested", "notes": SignedNote(statement.to_text(), tuple(signatures)).to_text()}
+
+
+def with_bare_quorum(evidence: Mapping[str, Any], quorum: Quorum) -> Mapping[str, Any]:
+    """Return attested evidence with no more of a quorum's signatures than it needs; evidence of another kind as it is.
+
+    Args:
+        evidence: as `attested_evidence` returns it, checked when it was collected.
+        quorum: of the verifiers for whom it is meant.
+
+    Raises:
+        NoteMalformed: the notes of the evidence are no note.
+    """
+    if evidence.get("kind") != "attested":
+        return evidence
+    note = SignedNote.parse(evidence["notes"])
+    keys = {(key.name, key.key_id) for key in map(statement_key, quorum.keys)}
+    known = [line for line in note.signatures if (line.name, line.key_id) in keys]
+    spare = set(known[quorum.threshold :])
+    kept = tuple(line for line in note.signatures if line not in spare)
+    return {**evidence, "notes": SignedNote(note.text, kept).to_text()}
 
 
 def proved_evidence(proof: AnchorProof) -> dict[str, Any]:

@@ -42,6 +42,7 @@ MARGIN_BYTES: Final = 1 << 30
 _STRETCH: Final = 16 * TILE_WIDTH  # rows that a worker takes at once
 COMMIT_BUNDLES: Final = 256
 _AHEAD: Final = 3  # stretches waiting for each worker
+_READ_BYTES: Final = 1 << 18  # of one column at once, however long the file's row groups are
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,8 @@ class Backfill:
             kind, issuer=mapping.issuer, origin=book.parties.origin, holder=mapping.holder, signer=key.public
         )
         try:
-            self._file = pq.ParquetFile(source)
+            # pyarrow's default keeps every compressed byte that it has read until the file is closed
+            self._file = pq.ParquetFile(source, pre_buffer=False, buffer_size=_READ_BYTES)
         except (OSError, pa.ArrowInvalid) as err:
             raise BackfillRefused(f"{source.name} is no Parquet file that can be read") from err
         self.rows: int = self._file.metadata.num_rows

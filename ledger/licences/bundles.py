@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ledger.database import make_engine
+from ledger.licences import attest
 from ledger.licences.bundle import Bundle, Inclusion, RecognitionPart, StatusPart
 from ledger.licences.encoding import parse_canonical
 from ledger.licences.errors import BookDamaged, FactsMissing
@@ -22,7 +23,7 @@ from ledger.licences.sdjwt import Presented, parse
 from ledger.licences.slots import SlotFiles
 from ledger.licences.store import BookStore, StatusRow
 from ledger.log.batch import decode_evidence
-from ledger.log.checkpoint import Checkpoint
+from ledger.log.checkpoint import Checkpoint, Quorum, with_bare_quorum
 from ledger.log.errors import EntryMissing
 from ledger.log.layout import Layout
 from ledger.log.notes import SignedNote
@@ -42,7 +43,7 @@ class _History:
 class _View:
     """One cosigned checkpoint, with the status tokens that are in it and, where it was anchored, the evidence."""
 
-    def __init__(self, note: str, rows: Mapping[int, StatusRow], anchor: dict[str, Any] | None) -> None:
+    def __init__(self, note: str, rows: Mapping[int, StatusRow], anchor: Mapping[str, Any] | None) -> None:
         self.note, self.rows, self.anchor = note, rows, anchor
         self.checkpoint = Checkpoint.parse(SignedNote.parse(note).text)
         self.statuses: dict[int, StatusPart] = {}
@@ -55,6 +56,7 @@ class BundleMaker:
         root: the book's folder.
         database_url: where the book's tables are; by default SQLite in the folder.
         look_every_s: how often the files are looked at for a newer checkpoint.
+        quorum: of the verifiers for whom the bundles are: no more of its signatures are put in than it needs. By default all are.
     """
 
     def __init__(
@@ -63,12 +65,14 @@ class BundleMaker:
         *,
         database_url: str | None = None,
         look_every_s: float = LOOK_EVERY_S,
+        quorum: Quorum | None = None,
     ) -> None:
         self._folder = BookFolder(root)
         self._layout = Layout(self._folder.log)
         self._store = BookStore(make_engine(database_url or f"sqlite:///{self._folder.database}"))
         self._tiles = DirectoryTiles(self._layout.public, nodes=self._layout.nodes)
         self._slots = SlotFiles(self._folder.slots, writable=False)
+        self._quorum = quorum
         self._look_every_s, self._looked_at = look_every_s, -look_every_s
         self._lock = threading.Lock()
         self._version: FileVersion | None = None
@@ -162,10 +166,14 @@ class BundleMaker:
             evidence = parse_canonical(row.evidence.encode(), "anchor", size_max=_ANCHOR_MAX)
             self._anchored = self._view(row.checkpoint, evidence)
 
-    def _view(self, note: str, anchor: dict[str, Any] | None) -> _View:
-        size = Checkpoint.parse(SignedNote.parse(note).text).size
+    def _view(self, text: str, anchor: Mapping[str, Any] | None) -> _View:
+        note = SignedNote.parse(text)
+        size = Checkpoint.parse(note.text).size
         rows = {row.number: row for row in self._store.newest_statuses(size)}
-        return _View(note, rows, anchor)
+        if self._quorum is not None:
+            text = with_bare_quorum(note, self._quorum).to_text()
+            anchor = None if anchor is None else attest.with_bare_quorum(anchor, self._quorum)
+        return _View(text, rows, anchor)
 
     # --- parts -------------------------------------------------------------------------------------------
 

@@ -109,8 +109,10 @@ class Template:
         names = {"fields", "holder", "issuer", "origin", "signer", "type", "type_version", "version"}
         if not isinstance(value, dict) or value.keys() != names or value["version"] != 1:
             raise Malformed("template", f"version 1 with the members {sorted(names)}", "something else")
-        if not isinstance(value["fields"], list):
-            raise Malformed("template.fields", "an array", type(value["fields"]).__name__)
+        if not isinstance(value["fields"], list) or not all(
+            isinstance(name, str) for name in value["fields"]
+        ):
+            raise Malformed("template.fields", "an array of strings", "something else")
         return cls(
             type_code=value["type"],
             type_version=value["type_version"],

@@ -75,14 +75,14 @@ def decode_evidence(frame: bytes) -> list[bytes]:
             raise LogDamaged("evidence: the compressed frame is torn")
     elif frame[:1] != _RAW:
         raise LogDamaged("evidence: expected a frame of format 0 or 1")
-    found = []
+    found: list[bytes] = []
     at = 0
-    while at < len(body):
+    while at < len(body) and len(found) < TILE_WIDTH:
         end = at + 4 + int.from_bytes(body[at : at + 4], "big")
         found.append(body[at + 4 : end])
         at = end
     if at != len(body):
-        raise LogDamaged("evidence: a frame is torn")
+        raise LogDamaged(f"evidence: expected a whole frame of at most {TILE_WIDTH}")
     return found
 
 

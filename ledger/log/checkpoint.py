@@ -188,6 +188,26 @@ def count_cosignatures(note: SignedNote, keys: Iterable[NoteKey]) -> tuple[Cosig
     return tuple(Cosignature(v.key.name, v.time_s) for v in found if v.time_s is not None)
 
 
+def with_bare_quorum(note: SignedNote, quorum: Quorum) -> SignedNote:
+    """Return a note with no more cosignatures than a quorum needs: the newest, so that the time of the quorum stays what it is.
+
+    A verifier that knows this quorum judges both notes alike. One that knows other witnesses may need those left out, so lines that are
+    not the quorum's stay.
+
+    Args:
+        note: a checkpoint.
+        quorum: of the verifiers for whom the note is meant.
+
+    Raises:
+        CosignatureReplayed: a cosignature of the quorum does not cover this text.
+    """
+    newest = sorted(count_cosignatures(note, quorum.keys), key=lambda found: found.time_s, reverse=True)
+    spare = {found.witness for found in newest[quorum.threshold :]}
+    left_out = {(key.name, key.key_id) for key in quorum.keys if key.name in spare}
+    kept = tuple(line for line in note.signatures if (line.name, line.key_id) not in left_out)
+    return SignedNote(note.text, kept)
+
+
 def verify_checkpoint(
     note: SignedNote | str | bytes, *, origin: str, log_key: NoteKey, quorum: Quorum
 ) -> CosignedCheckpoint:

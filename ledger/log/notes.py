@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 import hmac
 import re
@@ -51,17 +50,18 @@ def decode_base64(text: str, what: str) -> bytes:
         NoteMalformed: other characters, padding or spare bits.
     """
     try:
-        data = base64.b64decode(text.encode("ascii"), validate=True)
+        given = text.encode("ascii")
+        data = binascii.a2b_base64(given, strict_mode=True)
     except (binascii.Error, UnicodeEncodeError) as err:
         raise NoteMalformed(f"{what}: expected canonical base64") from err
-    if base64.b64encode(data).decode("ascii") != text:
+    if binascii.b2a_base64(data, newline=False) != given:
         raise NoteMalformed(f"{what}: expected canonical base64")
     return data
 
 
 def encode_base64(data: bytes) -> str:
     """Return standard base64 with padding."""
-    return base64.b64encode(data).decode("ascii")
+    return binascii.b2a_base64(data, newline=False).decode("ascii")
 
 
 @dataclass(frozen=True, slots=True)

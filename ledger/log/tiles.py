@@ -86,7 +86,8 @@ def parse_tile_path(path: str) -> TileName:
         canonical = bundle_path(n, width) if level is None else tile_path(level, n, width)
         if canonical == path and width <= TILE_WIDTH and (level is None or level <= LEVEL_MAX):
             return name
-    raise TileMalformed(path[:80], "a canonical tile path", "another form")
+    shown = path[:80].encode("utf-8", "replace").decode("utf-8")  # it may hold lone surrogates
+    raise TileMalformed(shown, "a canonical tile path", "another form")
 
 
 def tile_width(level: int, n: int, size: int) -> int:

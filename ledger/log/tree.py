@@ -309,18 +309,23 @@ def root_from_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes
     """
     if not 0 <= index < size <= SIZE_MAX:
         raise ProofInvalid(f"index {index} is outside a tree of {size}")
-    if any(len(node) != HASH_SIZE for node in (leaf, *path)):
+    if set(map(len, path)) - {HASH_SIZE} or len(leaf) != HASH_SIZE:
         raise ProofInvalid("a hash of the proof is not 32 bytes")
-    at, last, root = index, size - 1, leaf
+    sha, at, last, root = (
+        sha256,
+        index,
+        size - 1,
+        leaf,
+    )  # hashed in place: a call for each node costs as much as its hash
     for sibling in path:
         if last == 0:
             raise ProofInvalid(f"{len(path)} hashes are too many for entry {index} of {size}")
         if at & 1 or at == last:
-            root = node_hash(sibling, root)
+            root = sha(b"\x01" + sibling + root).digest()
             while at and not at & 1:  # levels at which the right edge has no sibling
                 at, last = at >> 1, last >> 1
         else:
-            root = node_hash(root, sibling)
+            root = sha(b"\x01" + root + sibling).digest()
         at, last = at >> 1, last >> 1
     if last:
         raise ProofInvalid(f"{len(path)} hashes are too few for entry {index} of {size}")

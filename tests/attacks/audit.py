@@ -50,6 +50,7 @@ MECHANISMS = {
     "CORR": "CORR(x, y)",
     "LINREG": "LINREG(y, x) AS r",
     "CHI2": "CHI2(a, b) AS t",
+    "LOGREG STEP": "LOGREG_STEP(b, x, y, 4, 12, 12) AS s",
 }
 
 ROWS_PER_UNIT = 3

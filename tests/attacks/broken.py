@@ -1,12 +1,14 @@
 """Mechanisms that are broken on purpose: every attack and the audit must catch what they leak."""
 
+import secrets
 from dataclasses import replace
 from fractions import Fraction
 from math import sqrt
 
 import numpy as np
 
-from privacy.noise import draw_discrete_gaussian, share_parameter
+from privacy.gaussian import draw_discrete_gaussian
+from privacy.noise import share_parameter
 from privacy.plan import Plan
 from privacy.session import SumParameters
 from tests.attacks.bounds import NORMAL, uniform
@@ -15,9 +17,10 @@ from tests.attacks.world import Cells, Mechanism
 
 def _scaled(plan: Plan, params: SumParameters, factor: Fraction) -> Cells:
     """Draw a share of which the variance is multiplied by a factor."""
+    parameters = [share_parameter(lane, params.divisor) * factor for lane in plan.lanes]
     draws = [
-        draw_discrete_gaussian(sqrt(share_parameter(lane, params.divisor) * factor), plan.groups * lane.bins)
-        for lane in plan.lanes
+        draw_discrete_gaussian(secrets.token_bytes(32), parameter, plan.groups * lane.bins)
+        for lane, parameter in zip(plan.lanes, parameters, strict=True)
     ]
     return np.concatenate(draws)
 

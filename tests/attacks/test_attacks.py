@@ -18,6 +18,7 @@ from tests.attacks import (
     differencing,
     injection,
     isolation,
+    join_amplification,
     membership,
     reconstruction,
     tracker,
@@ -36,6 +37,7 @@ SMALL: list[tuple[Attack, dict[str, int]]] = [
     (isolation.run, {"slots": 400}),
     (injection.run, {"slots": 200, "injected": 9}),
     (membership.run, {"trials": 40}),
+    (join_amplification.run, {"trials": 60, "questions": 3}),
     (reconstruction.run, {"questions": 30}),
     (channels.run, {"rows": 1000, "repeats": 1}),
 ]
@@ -46,6 +48,7 @@ WHOLE: list[tuple[Attack, dict[str, int]]] = [
     (isolation.run, isolation.WHOLE),
     (injection.run, injection.WHOLE),
     (membership.run, membership.WHOLE),
+    (join_amplification.run, join_amplification.WHOLE),
     (reconstruction.run, reconstruction.WHOLE),
     (channels.run, channels.WHOLE),
 ]

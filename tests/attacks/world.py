@@ -27,12 +27,12 @@ from holder.errors import BudgetExhausted
 from holder.settings import EngineSettings
 from holder.sums import compute_cells
 from privacy.answer import AnswerTable, decode_answer
-from privacy.noise import draw_noise_share
 from privacy.plan import Plan
 from privacy.planning import plan_parameters
 from privacy.policy import Policy
 from privacy.session import SumParameters
 from tests.holder.store_world import LINE, make_store, seen
+from tests.privacy.noise_world import fresh_noise
 from tests.privacy.plan_world import POLICY, plan_of, policy_of
 
 HOLDERS, HONEST, COLLUDERS = 4, 2, 1
@@ -52,7 +52,7 @@ class Mechanism:
     known: Callable[[Plan, SumParameters], Cells] | None = None
 
 
-REAL = Mechanism(draw_noise_share)
+REAL = Mechanism(fresh_noise)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ REQUEST_FIELDS = [  # the same names as members of the receipt, in snake case
 DOMAIN_TYPE = "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
 TOPICS = {
     "Opened": "e13e40516eb5f987139df0a61abde685cfdb7246d67c684f4635ae9d8552e67f",
-    "Approved": "dd321fe2b8981fb0eaa47e3420821eb6322cf1c849b9fd0de34f735f1763c577",
+    "Approved": "a216a447a78e78781cc244634943d7f44d209da96d492a37f876aa14410bf7af",
     "Shared": "a31c906eda57cbdaedf00219009d75217bae7642f221fcc822f95589a11d0695",
     "Contributed": "96e95e820a2a0cac68fa812ce897a88944682a97ddb4f131f79c327b30ad14ef",
     "Sealed": "618b5cebfa99fe9a049bfcc5a17b00ad3980ce7bb37f1840262555d46b6a5677",
@@ -86,7 +86,8 @@ def verify(data: bytes, logs: list[dict[str, Any]]) -> None:
 
     roster, chained = receipt["roster"], bytes(32)
     for member in roster:
-        keys = [member[n] for n in ["asset", "asset_version", "mask_key", "share_key", "e_x", "e_parity"]]
+        names = ["asset", "asset_version", "mask_key", "share_key", "e_x", "e_parity", "noise_commitment"]
+        keys = [member[n] for n in names]
         chained = tagged("roster", chained, member["holder"], member["line"], tagged("keys", *keys))
     names = (receipt["chain_id"], receipt["ledger"], identity, request["plan_hash"], len(roster), chained)
     session = tagged("session", *names)
@@ -121,7 +122,7 @@ def check_chain(receipt: dict[str, Any], identity: bytes, logs: list[dict[str, A
     ((_, opened_words),) = found["Opened"]
     assert opened_words[:17] == [word(receipt["request"][name]) for name in REQUEST_FIELDS]
     assert b"".join(opened_words[19:])[:65] == bytes.fromhex(receipt["request_signature"][2:])
-    names = ["asset", "asset_version", "line", "mask_key", "share_key", "e_x", "e_parity"]
+    names = ["asset", "asset_version", "line", "mask_key", "share_key", "e_x", "e_parity", "noise_commitment"]
     approved = {member["holder"]: [word(member[name]) for name in names] for member in receipt["roster"]}
     assert dict(found["Approved"]) == approved
     survivors = {receipt["roster"][int(s["index"])]["holder"]: s for s in receipt["survivors"]}

@@ -477,7 +477,8 @@ def test_another_holder_in_the_chains_roster_is_a_contradiction(receipt: bytes, 
     parsed = parse_receipt(receipt)
     identity = bytes.fromhex(chain.logs_kept[0]["topics"][1][2:])
     member = parsed.roster[0]
-    values = (member.asset, 2, member.line, member.mask_key, member.share_key, member.e_x, member.e_parity)
+    keys = member.mask_key, member.share_key, member.e_x, member.e_parity, member.noise_commitment
+    values = (member.asset, 2, member.line, *keys)
     chain.emit("Approved", *values, indexed=[identity, b"\x07" * 20])
     assert invalid_at_step_6(verify(receipt, chain), "the receipt's has not")
 

@@ -194,7 +194,7 @@ def ledger_code() -> bytes:
 
 @dataclass
 class World:
-    """Three holders, a broker with its exchange, a buyer and a chain."""
+    """Holders, a broker with its exchange, a buyer and a chain."""
 
     home: Path
     dropped: Collection[int] = ()  # roster indices that share and then vanish
@@ -204,6 +204,7 @@ class World:
     refusals: list[httpx.Response] = field(default_factory=list)  # what the next POSTs of requests get
     submissions: list[dict[str, Any]] = field(default_factory=list)
     idempotency_keys: list[str] = field(default_factory=list)
+    count: int = 3  # holders
     is_open: bool = True  # whether the broker opens what it is given
     version: str = "2"
     tamper: Callable[[bytes], bytes] = bytes  # what the broker does to Y before it fixes its root
@@ -211,7 +212,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.buyer, self.broker = signer_for("buyer"), signer_for("broker")
-        self.holders = sorted((signer_for(f"holder{k}") for k in range(3)), key=lambda s: s.address)
+        self.holders = sorted((signer_for(f"holder{k}") for k in range(self.count)), key=lambda s: s.address)
         self.chain, self.deployment = self._make_chain()
         self.listing = listing_id(self.broker.address, "power")
         self.assets = [self._asset(holder) for holder in self.holders]
@@ -290,8 +291,8 @@ class World:
 
     def quote_json(self, asked: dict[str, Any]) -> dict[str, Any]:
         """A quote as the exchange gives it."""
-        plan = self.plan(asked["sql"], int(asked["rho_micro"]))
-        price = self.policy.price.total_minor(plan.rho_micro, 3)
+        plan = self.plan(asked["sql"], int(asked["rho_micro"]), asked.get("asked"))
+        price = self.policy.price.total_minor(plan.rho_micro, self.count)
         expires_at = NOW_S + 600
         terms = tagged_hash("quote", plan.hash(), self.buyer.address, plan.rho_micro, price, expires_at)
         head = self.chain.block_number()
@@ -324,11 +325,19 @@ class World:
             "existing_request": None,
         }
 
-    def plan(self, sql: str = SQL, rho_micro: int = 500_000) -> Plan:
+    def plan(self, sql: str = SQL, rho_micro: int = 500_000, asked: Any = None) -> Plan:
         """The plan of a query."""
         listing = ListingRef(self.listing, "power")  # type: ignore[arg-type]
         query = parse_query(sql, self.policy)
-        return build_plan(query, self.policy, listing, self.assets, purpose="research", rho_micro=rho_micro)
+        return build_plan(
+            query,
+            self.policy,
+            listing,
+            self.assets,
+            purpose="research",
+            rho_micro=rho_micro,
+            asked=asked,
+        )
 
     def _take(self, body: dict[str, Any]) -> httpx.Response:
         self.submissions.append(body)
@@ -354,7 +363,7 @@ class World:
     def answer(self, request: Request, signature: bytes, plan: Plan) -> None:
         """Run a request to its answer, every step on the chain."""
         identity = request_id(request, CHAIN_ID, self.deployment.ledger)
-        drawn = [HolderSecrets.generate(rand_of(f"secrets/{k}")) for k in range(3)]
+        drawn = [HolderSecrets.generate(rand_of(f"secrets/{k}")) for k in range(self.count)]
         members = [self._member(asset, secrets) for asset, secrets in zip(self.assets, drawn, strict=True)]
         scribe = self.make_scribe(request, identity)
         scribe.open(signature)
@@ -383,7 +392,8 @@ class World:
         self, session: Session, drawn: list[HolderSecrets], plan: Plan, scribe: Scribe, key: bytes
     ) -> bytes:
         """The holders' and the broker's part between roster and answer."""
-        everybody, survivors = range(3), [i for i in range(3) if i not in self.dropped]
+        everybody = range(self.count)
+        survivors = [i for i in everybody if i not in self.dropped]
         cells = {i: self.cells_of(i, plan) for i in everybody}
         commitments = {i: commit(GENERATORS.take(plan.cells), cells[i], drawn[i].blinding) for i in everybody}
         bundles = {i: make_bundle(drawn[i], session, i) for i in everybody}
@@ -440,6 +450,7 @@ class World:
             share_key=keys.share_key,
             e_x=keys.e_x,
             e_parity=keys.e_parity,
+            noise_commitment=keys.noise_commitment,
         )
 
     def _register(self) -> None:
@@ -478,7 +489,8 @@ class Scribe:
 
     def approve(self, m: Member) -> None:
         """A holder approves."""
-        values = (m.asset, m.asset_version, m.line, m.mask_key, m.share_key, m.e_x, m.e_parity)
+        keys = m.mask_key, m.share_key, m.e_x, m.e_parity, m.noise_commitment
+        values = (m.asset, m.asset_version, m.line, *keys)
         self.chain.emit("Approved", *values, indexed=[self.identity, m.holder])
 
     def share(self, session: Session, index: int, bundle: bytes, seed: bytes, commitment: bytes) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -29,8 +30,8 @@ def shuyao(home: Path, *words: str, timeout_s: float = 200) -> subprocess.Comple
     )
 
 
-def demo(home: Path, *words: str) -> dict[str, Any]:
-    done = shuyao(home, "demo", "--json", "--block-time", "0.2", *words)
+def demo(home: Path, *words: str, timeout_s: float = 200) -> dict[str, Any]:
+    done = shuyao(home, "demo", "--json", "--block-time", "0.2", *words, timeout_s=timeout_s)
     assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-500:]
     assert done.stdout.count("\n") == 1  # one object and nothing else
     report: dict[str, Any] = json.loads(done.stdout)
@@ -184,6 +185,83 @@ def test_down_stops_everything(home: Path, report: dict[str, Any]) -> None:
     assert shuyao(home, "verify", report["receipt"], "--rpc", report["rpc"]).returncode == 3
 
 
+def test_the_score_demo_answers_under_weights_that_nobody_else_reads(tmp_path: Path) -> None:
+    weights = ["0.0004", "0.0011", "0.035"]
+    try:
+        report = demo(tmp_path, "--kind", "score", "--rows", "3000", "--keep")
+        assert (report["kind"], report["n"], report["survivors"]) == ("score", 1, 1)
+        assert share_within(report) >= 0.85  # of forty cells
+        assert len(report["answer"]["rows"]) == 20
+        receipt = Path(report["receipt"]).read_text(encoding="utf8")
+        assert {row[2] for row in json.loads(receipt)["table"]["rows"]} == {None}
+        assert not any(weight in receipt for weight in weights)
+        done = shuyao(tmp_path, "verify", report["receipt"], "--rpc", report["rpc"], "--second")
+        assert done.returncode == 0, done.stdout
+        model = str(ROOT / "examples" / "score" / "model.yaml")
+        words = ["electricity_risk", report["sql"], "--purpose", "research", "--model", model, "--json"]
+        again = shuyao(tmp_path, "buyer", "ask", *words)
+        assert again.returncode == 0, again.stderr
+        assert json.loads(again.stdout)["request_id"] == report["request_id"]
+        assert json.loads(again.stdout)["answer"] == report["answer"]
+        without = shuyao(tmp_path, "buyer", "ask", *words[:4])
+        assert without.returncode == 2
+        assert "model-missing" in without.stderr
+    finally:
+        shuyao(tmp_path, "down")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_join_demo_answers_over_tables_of_which_neither_side_sees_the_others_keys(tmp_path: Path) -> None:
+    try:  # blocks of a second: the lists have the policy's lengths, however few the rows are
+        report = demo(
+            tmp_path, "--kind", "join", "--rows", "800", "--block-time", "1", "--keep", timeout_s=500
+        )
+        assert (report["verified"], report["kind"]) == (True, "join")
+        assert (report["n"], report["survivors"], len(report["answer"]["rows"])) == (2, 2, 5)
+        assert share_within(report) >= 0.6  # of fifteen cells
+        assert sum(row[1] for row in report["plaintext"]["rows"]) > 100
+        done = shuyao(tmp_path, "verify", report["receipt"], "--rpc", report["rpc"], "--second")
+        assert done.returncode == 0, done.stdout
+        folder = Path(report["home"])
+        for number, foreign in ((1, "供电.parquet"), (2, "银行.parquet")):
+            assert not list((folder / "holders" / str(number)).rglob(foreign))
+    finally:
+        shuyao(tmp_path, "down")
+
+
+@pytest.mark.timeout(500)
+def test_the_deposit_demo_answers_and_still_does_when_a_trustee_is_gone(tmp_path: Path) -> None:
+    try:
+        report = demo(tmp_path, "--kind", "deposit", "--rows", "5000", "--keep", timeout_s=300)
+        assert (report["verified"], report["kind"]) == (True, "deposit")
+        assert (report["n"], report["survivors"], len(report["answer"]["rows"])) == (5, 5, 20)
+        assert share_within(report) >= 0.85  # of forty cells
+        words = ("verify", report["receipt"], "--rpc", report["rpc"])
+        assert shuyao(tmp_path, *words).returncode == 0
+        assert shuyao(tmp_path, *words, "--second").returncode == 0
+        home = Path(report["home"])
+        [process] = [p for p in json.loads((home / "processes.json").read_text()) if p["name"] == "holder-2"]
+        os.kill(process["pid"], signal.SIGKILL)
+        sql = "SELECT COUNT(*) AS n FROM electricity_deposit WHERE town = '虎门'"
+        asked = ("buyer", "ask", "electricity_deposit", sql, "--purpose", "research", "--json")
+        done = shuyao(tmp_path, *asked, timeout_s=300)
+        assert done.returncode == 0, done.stderr
+        again = json.loads(done.stdout)
+        assert again["answer"]["rows"] and again["faults"] == []
+        receipt = json.loads((home / "buyer" / "receipts" / f"{again['request_id']}.json").read_text())
+        assert (len(receipt["roster"]), len(receipt["survivors"])) == (4, 4)
+    finally:
+        shuyao(tmp_path, "down")
+
+
+def test_a_demo_of_one_kind_refuses_what_belongs_to_another(tmp_path: Path) -> None:
+    done = shuyao(tmp_path, "demo", "--kind", "score", "--data", "x.csv", "--policy", "y.yaml")
+    assert done.returncode == 2
+    assert "--kind sum" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 CENSUS_GROUPS = [
     ("education", "sex"),
     ("education", "occupation"),
@@ -212,6 +290,37 @@ def census_cells(frame: pd.DataFrame, groups: tuple[str, ...], answer: dict[str,
     return found
 
 
+def require_census_fit(home: Path, frame: pd.DataFrame) -> None:
+    """A logistic regression over several requests is scikit-learn's within its error, on one budget; again it is free."""
+    linear_model: Any = pytest.importorskip("sklearn.linear_model")
+    features = {"age": (55, 40), "education_num": (8.5, 7.5), "hours_per_week": (50, 50)}
+    rows = frame[frame.hours_per_week > 20]
+    truth = linear_model.LogisticRegression(C=float("inf"), tol=1e-12, max_iter=10_000).fit(
+        rows[list(features)].to_numpy(dtype=float), rows.Salary == ">50K"
+    )
+    expected = [float(truth.intercept_[0]), *map(float, truth.coef_[0])]
+    slopes = list(zip(expected[1:], features.values(), strict=True))
+    near = [
+        expected[0] + sum(b * center for b, (center, _) in slopes),
+        *(b * width for b, (_, width) in slopes),
+    ]
+    words = ["buyer", "logreg", "--listing", "adult", "--target", "Salary", "--features", ",".join(features)]
+    words += ["--where", "hours_per_week > 20", "--rho", "1", "--steps", "2", "--purpose", "research"]
+    words += ["--start", ",".join(f"{each:.1f}" for each in near), "--json"]
+    done = shuyao(home, *words, timeout_s=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    fit = json.loads(done.stdout)
+    for found, value in zip(fit["coefficients"], expected, strict=True):
+        assert abs(found["coefficient"] - value) <= 2 * found["error95"], (found, value)  # 4.5 deviations
+    assert fit["settled"] is True
+    assert len(fit["steps"]) == 2
+    assert sum(int(step["rho"]) for step in fit["steps"]) == fit["rho_micro"] <= 1_000_000
+    again = json.loads(shuyao(home, *words).stdout)
+    assert [step["request_id"] for step in again["steps"]] == [step["request_id"] for step in fit["steps"]]
+    assert again["coefficients"] == fit["coefficients"]
+
+
+@pytest.mark.timeout(600)
 def test_demo_on_the_census_table_agrees_with_pandas(tmp_path: Path) -> None:
     data = SHARED / "data" / "adult.data"
     if not data.is_file():
@@ -230,6 +339,7 @@ def test_demo_on_the_census_table_agrees_with_pandas(tmp_path: Path) -> None:
             )
             assert done.returncode == 0, done.stderr[-2000:]
             cells += census_cells(frame, groups, json.loads(done.stdout)["answer"])
+        require_census_fit(tmp_path, frame)
     finally:
         shuyao(tmp_path, "down")
     # Pooled over four answers: with a hundred cells alone a right answer would fall below 0.95 now and then.

@@ -16,6 +16,7 @@ from ledger.signing import recover
 from ledger.types import Address
 from privacy.errors import PlanRejected
 from tests.exchange.world import SQL, World, signer_of
+from tests.privacy.score_world import encrypted, fixed
 
 
 def test_a_quote_is_signed_and_priced_by_fee_and_rate(world: World) -> None:
@@ -136,3 +137,44 @@ def test_quotes_are_forgotten_when_they_expired(world: World) -> None:
     assert find(buyer.address, quote.record.plan_hash, quote.record.expires_at - 1) == quote.record
     assert find(Address(bytes(20)), quote.record.plan_hash, 0) is None
     assert replace(quote.record) == quote.record
+
+
+SCORE = {"aggregates": ["count", "score"], "min_holders": 1, "colluders": 0, "dropouts": 0, "score": {}}
+SCORE_SQL = "SELECT COUNT(*) AS n, SCORE(kwh) AS s FROM power"
+
+
+@pytest.fixture
+def score_world(sqlite_engine: sa.Engine, tmp_path: Path) -> World:
+    world = World(sqlite_engine, f"sqlite:///{tmp_path}/w.db", n=1, policy=SCORE)
+    world.list_power()
+    return world
+
+
+def test_a_score_is_quoted_with_its_model_and_without_an_error(score_world: World) -> None:
+    asked = encrypted(fixed("1", "0.5")).to_json()
+    quote = score_world.quote(score_world.buyer(), SCORE_SQL, asked=asked)
+    assert quote.plan.to_json()["score"]["model"] == asked
+    assert [each["error95"] is None for each in quote.expected_error95] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("asked", "rule"),
+    [
+        (None, "model-missing"),
+        ({}, "model"),
+        ({"n": "0x" + "ff" * 4096}, "model"),
+        (encrypted(fixed("1", "2", "3")).to_json(), "model-features"),
+    ],
+)
+def test_what_is_no_model_of_the_question_is_a_violation(
+    score_world: World, asked: dict[str, str] | None, rule: str
+) -> None:
+    with pytest.raises(PlanRejected) as caught:
+        score_world.quote(score_world.buyer(), SCORE_SQL, asked=asked)
+    assert [each.rule for each in caught.value.violations] == [rule]
+
+
+def test_a_plain_listing_takes_nothing_besides_the_query(world: World) -> None:
+    with pytest.raises(PlanRejected) as caught:
+        world.quote(world.buyer(), asked=encrypted(fixed("1", "2")).to_json())
+    assert [each.rule for each in caught.value.violations] == ["kind"]

@@ -30,6 +30,7 @@ from ledger.types import (
     Roles,
 )
 from privacy.messages import Frame, Kind, decode_frame, message_hash
+from privacy.payloads import split_rider
 from privacy.plan import Plan
 from privacy.policy import Policy
 from privacy.sealed_sum import (
@@ -118,13 +119,18 @@ class Signed:
 class HolderNode:
     """A data holder, with the steps of the protocol as methods."""
 
-    def __init__(self, world: World, name: str) -> None:
+    def __init__(self, world: World, name: str, asset_name: str = "power") -> None:
         self.world, self.name, self.signer = world, name, signer_of(name)
+        self.asset_name = asset_name
         self.secrets: dict[Digest, HolderSecrets] = {}
 
     @property
     def address(self) -> Any:
         return self.signer.address
+
+    @property
+    def asset(self) -> Digest:
+        return asset_id(self.address, self.asset_name)
 
     def session_secrets(self, request: Digest) -> HolderSecrets:
         if request not in self.secrets:
@@ -137,13 +143,14 @@ class HolderNode:
         event = Approved(
             request_id=request,
             holder=self.address,
-            asset=asset_id(self.address, "power"),
+            asset=self.asset,
             asset_version=1,
             line=line_id(self.address, "meters"),
             mask_key=keys.mask_key,
             share_key=keys.share_key,
             e_x=keys.e_x,
             e_parity=keys.e_parity,
+            noise_commitment=keys.noise_commitment,
             at=None,  # type: ignore[arg-type]
         )
         self.world.chain.approve(request, event)
@@ -164,11 +171,15 @@ class HolderNode:
         session = self.progress(request).session
         assert session is not None
         payload = make_bundle(self.session_secrets(request), session, session.index_of(self.address))
-        return self.frame(request, Kind.BUNDLE, payload)
+        return self.frame(request, Kind.BUNDLE, payload + bytes(self.plan(request).bundle_rider_size))
+
+    def plan(self, request: Digest) -> Plan:
+        """Return a request's plan."""
+        return Plan.from_bytes(self.world.market.store.request(request).plan)
 
     def cells(self, request: Digest) -> Any:
         """Return this holder's cells."""
-        count = Plan.from_bytes(self.world.market.store.request(request).plan).cells
+        count = self.plan(request).cells
         return np.arange(count, dtype=np.int64) + int.from_bytes(self.address[:2], "big")
 
     def masked_input(self, request: Digest) -> bytes:
@@ -184,7 +195,7 @@ class HolderNode:
             buyer_key=bytes([progress.request.key_parity]) + progress.request.key_x,
             cells=self.cells(request),
         )
-        return self.frame(request, Kind.MASKED_INPUT, payload)
+        return self.frame(request, Kind.MASKED_INPUT, payload + bytes(self.plan(request).input_rider_size))
 
     def unmask(self, request: Digest) -> bytes:
         """Return the frame of kind 3."""
@@ -193,7 +204,9 @@ class HolderNode:
         assert session is not None
         me = session.index_of(self.address)
         bundles = {
-            each.sender: decode_frame(each.frame).payload
+            each.sender: split_rider(
+                decode_frame(each.frame).payload, self.plan(request).bundle_rider_size, sender=each.sender
+            )[0]
             for each in self.world.market.store.message_list(request, session.id, int(Kind.BUNDLE))
         }
         received = open_bundles(self.session_secrets(request), session, me, bundles)
@@ -240,6 +253,8 @@ class World:
     policy: dict[str, Any] = field(default_factory=dict)
     automine: bool = True
     window: int = 40
+    asset_names: tuple[str, ...] = ()
+    root: bytes | None = None  # of everybody's snapshot, where all hold the same
     chain: FakeChain = field(init=False)
     market: Market = field(init=False)
     holders: list[HolderNode] = field(init=False)
@@ -247,7 +262,8 @@ class World:
     def __post_init__(self) -> None:
         self.broker = signer_of("broker")
         self.chain = FakeChain(self.broker.address)
-        self.holders = [HolderNode(self, f"holder {k}") for k in range(self.n)]
+        names = self.asset_names or ("power",) * self.n
+        self.holders = [HolderNode(self, f"holder {k}", name) for k, name in enumerate(names)]
         self.listing = listing_id(self.broker.address, "power")
         self.the_policy = Policy.from_mapping({**POLICY, **self.policy})
         self._found()
@@ -278,16 +294,16 @@ class World:
         self.admit(self.broker, Roles.BROKER)
         for holder in self.holders:
             self.admit(holder.signer, Roles.HOLDER)
-            asset = asset_id(holder.address, "power")
+            asset = holder.asset
             self.chain.emit(
                 AssetRegistered,
                 asset=asset,
                 holder=holder.address,
-                name_hash=keccak(b"power"),
+                name_hash=keccak(holder.asset_name.encode()),
                 key_space_hash=keccak(b"meters"),
                 line=line_id(holder.address, "meters"),
                 policy_hash=bytes(self.the_policy.hash()),
-                snapshot_root=keccak(holder.address),
+                snapshot_root=self.root or keccak(holder.address),
                 descriptor_hash=bytes(descriptor_hash(DESCRIPTOR)),
                 grade=1,
             )
@@ -319,13 +335,17 @@ class World:
         """Have the holders show their assets, and the broker list them."""
         for holder in self.holders:
             self.show(holder)
-        assets = [asset_id(holder.address, "power") for holder in self.holders]
+        assets = [holder.asset for holder in self.holders]
         self.market.listings.put(self.broker.address, name="power", title="Electricity", asset_ids=assets)
 
     def show(self, holder: HolderNode) -> None:
         """Have a holder show its asset."""
         self.market.assets.show(
-            holder.address, name="power", title="Electricity", policy=self.the_policy, descriptor=DESCRIPTOR
+            holder.address,
+            name=holder.asset_name,
+            title="Electricity",
+            policy=self.the_policy,
+            descriptor=DESCRIPTOR,
         )
 
     def update_asset(self, holder: HolderNode, policy_hash: bytes) -> None:

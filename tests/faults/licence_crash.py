@@ -215,7 +215,8 @@ class Outages:
     def up(self) -> None:
         if self._process is not None:
             return
-        command = [str(ANVIL), "--port", str(self._port), "--silent", "--state", str(self._state)]
+        quiet = ["--prune-history", "16", "--silent"]
+        command = [str(ANVIL), "--port", str(self._port), *quiet, "--state", str(self._state)]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 20
         while True:

@@ -11,7 +11,7 @@ from typing import Any
 
 from eth_abi.abi import decode
 
-from holder.chain_side import RequestView, view_of
+from holder.chain_side import RequestView, is_regulator, view_of
 from holder.errors import DeadlineTooNear
 from ledger.abi import interface
 from ledger.chain import Chain
@@ -219,6 +219,9 @@ class ChainOf:
     def participant(self, account: Address) -> Participant:
         nobody = Participant(account, Address(bytes(20)), Roles(0), ParticipantStatus.NONE, 0, 0, bytes(32))
         return self.model.participants.get(account, nobody)
+
+    def regulators(self) -> tuple[Participant, ...]:
+        return tuple(each for _, each in sorted(self.model.participants.items()) if is_regulator(each))
 
     def asset(self, asset: Digest) -> Asset:
         return self.model.assets[Digest(bytes(asset))]

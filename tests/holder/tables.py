@@ -17,6 +17,7 @@ from privacy.planning import build_plan
 from privacy.policy import Policy
 from privacy.sql import parse_query
 from privacy.types import Address, AssetRef, Digest, ListingRef
+from tests.privacy.logistic_world import step_amounts
 
 INF, NAN = math.inf, math.nan
 Row = dict[str, Any]
@@ -153,6 +154,12 @@ def expected_cells(rows: Sequence[Row], plan: Plan, given: Policy, keep: Callabl
                 if None not in places:
                     bin_ = places[0] * len(lane.table[1].domain) + places[1]
                     sums[cell_index(plan, number, group, bin_)] += 1
+                continue
+            if lane.logistic is not None:
+                known = {name: None if each in nulls else each for name, each in row.items()}
+                amounts = step_amounts(lane.logistic, str(lane.column), lane.scale_bits, known)
+                for bin_, amount in enumerate(amounts):
+                    sums[cell_index(plan, number, group, bin_)] += amount
                 continue
             needed = [lane.column, *([] if lane.by is None else [lane.by.column]), *lane.present]
             if any(name is not None and _is_missing(row[name]) for name in needed):

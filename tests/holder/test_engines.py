@@ -20,11 +20,11 @@ from holder.snapshot import take_snapshot
 from holder.sqlalchemy_engine import open_table
 from holder.sums import compute_cells
 from privacy.answer import decode_answer
-from privacy.noise import draw_noise_share
 from privacy.planning import plan_parameters
 from privacy.policy import Policy
 from tests.holder.tables import (
     NAN,
+    POLICY,
     Row,
     columns_of,
     expected_cells,
@@ -34,6 +34,7 @@ from tests.holder.tables import (
     proved,
     write_csv,
 )
+from tests.privacy.noise_world import fresh_noise
 
 Opener = Callable[[list[Row]], Engine]
 TYPES = {"id": sa.BigInteger, "month": sa.Text, "person": sa.Text, "城镇": sa.Text, "grade": sa.BigInteger}
@@ -164,6 +165,39 @@ def test_cells_are_those_of_plain_python(
     given = policy(**({} if unit is None else {"privacy_unit": unit}))
     rows = make_rows(400)
     assert run(opener(rows), sql, given) == expected_cells(rows, make_plan(sql, given), given, keep)
+
+
+STEPS = [
+    "SELECT LOGREG_STEP(城镇, kwh, grade, 0.3, -1.25, 7.5) AS l FROM 用电 WHERE kwh < 900",
+    "SELECT grade, LOGREG_STEP(age, kwh, 0.123456789, -1000) AS l, COUNT(*) FROM 用电 WHERE kwh < 900 GROUP BY grade",
+    "SELECT LOGREG_STEP(grade, kwh, age, 0, 0, 0) AS l, LOGREG_STEP(grade, age, 1, 20) AS m FROM 用电 WHERE kwh < 900",
+]
+
+
+def steps_policy(unit: dict[str, Any] | None) -> Policy:
+    """Targets of every type: a text, an integer with a domain, and a measure of 0 and 1."""
+    changed = {
+        "城镇": {"type": "text", "domain": ['O\'Hara "x"', "福田"], "filter": True},
+        "grade": {**POLICY["columns"]["grade"], "domain": [9007199254740993, 1]},
+        "age": {"type": "integer", "low": 0, "high": 1, "nullable": False},
+    }
+    changes: dict[str, Any] = {} if unit is None else {"privacy_unit": unit}
+    return policy(columns={**POLICY["columns"], **changed}, aggregates=["count", "logreg"], **changes)
+
+
+@pytest.mark.parametrize("unit", [proved(), None], ids=["proved", "capped"])
+@pytest.mark.parametrize("sql", STEPS)
+@pytest.mark.parametrize("engine", ["parquet", "comma_file", "frame", "postgres"])
+def test_a_step_of_a_regression_is_that_of_plain_python_to_the_bit(
+    engine: str, sql: str, unit: dict[str, Any] | None, request: pytest.FixtureRequest
+) -> None:
+    opener: Opener = request.getfixturevalue(engine)
+    given, rows = steps_policy(unit), make_rows(400)
+    expected = expected_cells(
+        rows, make_plan(sql, given), given, lambda r: r["kwh"] is not None and r["kwh"] < 900
+    )
+    assert any(expected)
+    assert run(opener(rows), sql, given) == expected
 
 
 def test_the_cap_keeps_other_rows_under_another_plan(parquet: Opener) -> None:
@@ -346,7 +380,7 @@ def test_statistics_of_three_holders_are_those_of_all_their_rows(
         path = tmp_path / f"{holder}.parquet"
         pq.write_table(pa.table(dict(columns_of(rows[holder::3]))), path)
         engine = open_files(FileSource("parquet", path), limits)
-        total += compute_cells(engine, plan, given) + draw_noise_share(plan, plan_parameters(plan))
+        total += compute_cells(engine, plan, given) + fresh_noise(plan, plan_parameters(plan))
         engine.close()
     table = decode_answer(plan, plan_parameters(plan), 3, [int(cell) for cell in total])
     frame = pd.DataFrame({"age": [min(max(row["age"], 0), 120) for row in rows]})

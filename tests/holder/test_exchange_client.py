@@ -128,3 +128,14 @@ def test_chinese_listing_names_stay_one_path_segment() -> None:
 
     client_of(handler).listing("用电/x")
     assert paths == [b"/listings/%E7%94%A8%E7%94%B5%2Fx"]
+
+
+def test_parts_of_a_join_are_asked_for_by_round_and_first_part() -> None:
+    seen = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request.url.raw_path.decode())
+        return httpx.Response(200, content=b"frames")
+
+    assert client_of(handler).join_parts(ID, 2, 16) == b"frames"
+    assert seen == [f"/requests/{to_hex(ID)}/messages?kind=4&round=2&part=16"]

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import structlog
 
 from holder.errors import ExchangeUnreachable
 from holder.node import AWAY_PAUSE_S, Node
@@ -64,9 +65,11 @@ class Bench:
     def __init__(self, live: list[Digest]) -> None:
         self.now, self.live, self.openings = 0.0, live, list[Any]()
         self.machine, self.indexer, self.ticks = FakeMachine(), FakeIndexer(), Counter[str]()
+        self.regulators = ["the regulator"]
         side = SimpleNamespace(
             opened_after=lambda after: [o for o in self.openings if after is None or o.at > after],
             forget=lambda: self.ticks.update(["forget"]),
+            regulators=lambda: self.regulators,
         )
         parts: Any = SimpleNamespace(
             settings=SimpleNamespace(workers=2, poll_live_s=0.2, poll_idle_s=0.5),
@@ -238,3 +241,13 @@ def test_the_node_ends_when_told_and_closes_what_it_waits_for() -> None:
 
     bench.node.run(on_ready)
     assert ready == [True] and bench.ticks["closed"] == 2
+
+
+def test_a_market_without_a_regulator_is_reported_once_at_the_start() -> None:
+    for regulators, said in ((["the regulator"], 0), (list[str](), 1)):
+        bench = Bench([])
+        bench.regulators = regulators
+        with structlog.testing.capture_logs() as logs:
+            for _ in range(3):
+                bench.round()
+        assert [entry["event"] for entry in logs].count("no regulator's key on the chain") == said

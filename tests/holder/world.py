@@ -43,6 +43,7 @@ from ledger.types import (
 )
 from privacy.generators import GeneratorCache
 from privacy.messages import Kind, decode_frame, receipt_digest
+from privacy.payloads import split_rider
 from privacy.plan import Plan
 from privacy.planning import build_plan
 from privacy.policy import Policy
@@ -55,6 +56,7 @@ from tests.holder.model_chain import CONTRACTS, DEPLOYMENT, ChainOf, ModelChain
 from tests.holder.tables import POLICY, Row, columns_of, make_rows
 
 LISTING = "用电"
+CONFLICT = "urn:shuyao:problem:message-conflict"
 
 
 def signer_for(name: str) -> Signer:
@@ -69,10 +71,12 @@ class Broker:
     signer: Signer
     published: dict[Digest, PublishedRequest] = field(default_factory=dict)
     frames: dict[tuple[Digest, int, Address], bytes] = field(default_factory=dict)
+    parts: dict[tuple[Digest, int], dict[int, bytes]] = field(default_factory=dict)
     arrivals: list[tuple[Address, int, bytes]] = field(default_factory=list)
     is_away: bool = False
     withhold: set[int] = field(default_factory=set)  # kinds that get no receipt
     tamper: Callable[[bytes], bytes] = bytes
+    tamper_parts: Callable[[list[bytes]], bytes] = b"".join
     receipts_by: Signer | None = None
 
     def take(self, sender: Address, request_id: Digest, data: bytes) -> Acknowledgement:
@@ -81,10 +85,15 @@ class Broker:
         require_signature(sender, Digest(frame.message_hash), frame.signature)
         if self.is_away or int(frame.kind) in self.withhold:
             raise ExchangeUnreachable("the exchange is away")
+        if frame.kind is Kind.JOIN:
+            of_round = self.parts.setdefault((request_id, frame.payload[0]), {})
+            if of_round.setdefault(int.from_bytes(frame.payload[1:3], "big"), data) != data:
+                raise ExchangeProblem(status=409, kind=CONFLICT, title="Conflict", detail="")
+            receipt = self.signer.sign(Digest(receipt_digest(request_id, sender, frame.message_hash)))
+            return Acknowledgement(Digest(frame.message_hash), receipt)
         key = (request_id, int(frame.kind), sender)
         if self.frames.setdefault(key, data) != data:
-            kind = "urn:shuyao:problem:message-conflict"
-            raise ExchangeProblem(status=409, kind=kind, title="Conflict", detail="")
+            raise ExchangeProblem(status=409, kind=CONFLICT, title="Conflict", detail="")
         signer = self.receipts_by or self.signer
         receipt = signer.sign(Digest(receipt_digest(request_id, sender, frame.message_hash)))
         return Acknowledgement(Digest(frame.message_hash), receipt)
@@ -110,6 +119,10 @@ class ExchangeOf:
     def bundles(self, request_id: Digest) -> bytes:
         found = [f for (r, kind, _), f in self.broker.frames.items() if r == request_id and kind == 1]
         return b"".join(self.broker.tamper(frame) for frame in found)
+
+    def join_parts(self, request_id: Digest, round_: int, first: int) -> bytes:
+        found = self.broker.parts.get((request_id, round_), {})
+        return self.broker.tamper_parts([found[n] for n in range(first, first + 2) if n in found])
 
 
 @dataclass
@@ -172,15 +185,27 @@ class World:
             signer.address, body, roles, ParticipantStatus.ACTIVE, 1, 0, bytes(32)
         )
 
+    def asset_name(self, number: int) -> str:
+        """What a holder calls its asset."""
+        return LISTING
+
+    def rows_of(self, number: int) -> list[Row]:
+        """A holder's rows."""
+        return [row | {"age": abs(row["age"])} for row in make_rows(60 + number)]
+
+    def table_of(self, number: int, rows: list[Row]) -> pa.Table:
+        """A holder's rows as they are in its file."""
+        return pa.table(dict(columns_of(rows)))
+
     def _holder(self, number: int, database_url: str | None) -> Member:
-        name = f"holder{number}"
+        name, asset_name = f"holder{number}", self.asset_name(number)
         signer, home = signer_for(name), self.home / name
         home.mkdir(parents=True)
-        rows = [row | {"age": abs(row["age"])} for row in make_rows(60 + number)]
-        pq.write_table(pa.table(dict(columns_of(rows))), home / "rows.parquet")
+        rows = self.rows_of(number)
+        pq.write_table(self.table_of(number, rows), home / "rows.parquet")
         (home / "policy.yaml").write_text("unused: true\n")
         source = FileSource("parquet", home / "rows.parquet")
-        asset = AssetSettings(LISTING, LISTING, source, home / "policy.yaml", "people")
+        asset = AssetSettings(asset_name, asset_name, source, home / "policy.yaml", "people")
         settings = HolderSettings(
             home=home,
             rpc_url="http://127.0.0.1:9",
@@ -195,9 +220,9 @@ class World:
 
         line = line_id(signer.address, "people")
         stored = StoredAsset(
-            asset_id=asset_id(signer.address, LISTING),
+            asset_id=asset_id(signer.address, asset_name),
             version=1,
-            name=LISTING,
+            name=asset_name,
             line=line,
             policy=self.policy.to_json(),
             policy_hash=Digest(self.policy.hash()),
@@ -256,7 +281,9 @@ class World:
 
     # --- requests
 
-    def plan(self, sql: str, *, rho_micro: int | None = None, purpose: str = "research") -> Plan:
+    def plan(
+        self, sql: str, *, rho_micro: int | None = None, purpose: str = "research", asked: Any = None
+    ) -> Plan:
         assets = [
             AssetRef(
                 PrivacyDigest(asset.asset_id),
@@ -269,7 +296,9 @@ class World:
         ]
         listing = ListingRef(PrivacyDigest(self.listing), LISTING)
         query = parse_query(sql, self.policy)
-        return build_plan(query, self.policy, listing, assets, purpose=purpose, rho_micro=rho_micro)
+        return build_plan(
+            query, self.policy, listing, assets, purpose=purpose, rho_micro=rho_micro, asked=asked
+        )
 
     def open(self, sql: str, *, plan: Plan | None = None, nonce: int | None = None, **changes: Any) -> Digest:
         """Open a request on the chain and publish its body; every holder sees it."""
@@ -373,7 +402,10 @@ class World:
             session,
             cells=plan.cells,
             sharers=[index[holder] for holder in view.shared],
-            masked={i: payloads[Kind.MASKED_INPUT][i] for i in survivors},
+            masked={
+                i: split_rider(payloads[Kind.MASKED_INPUT][i], plan.input_rider_size, sender=i)[0]
+                for i in survivors
+            },
             unmasks=payloads[Kind.UNMASK],
             seed_hashes={index[holder]: event.seed_hash for holder, event in view.shared.items()},
         )

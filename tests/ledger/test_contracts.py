@@ -230,8 +230,8 @@ def stage(market: Any, engine: Engine, make_signer: Callable[[str], Signer]) -> 
 
 
 def keys_of(hand: Hand) -> SessionKeys:
-    words = [keccak(hand.address + bytes([i])) for i in range(3)]
-    return SessionKeys(words[0], words[1], words[2], 2)
+    words = [keccak(hand.address + bytes([i])) for i in range(4)]
+    return SessionKeys(words[0], words[1], words[2], 2, words[3])
 
 
 def share_hashes(hand: Hand, request_id: bytes) -> dict[str, bytes]:

@@ -33,9 +33,9 @@ LEDGER = Address(b"\x11" * 20)
 
 
 def member(i: int) -> RosterMember:
-    words = [keccak(f"{i} {name}".encode()) for name in ("asset", "line", "mask", "share", "e")]
-    asset, line, mask, share, e_x = words
-    return RosterMember(Address(bytes([i]) * 20), asset, 1 + i, line, mask, share, e_x, 2 + i % 2)
+    words = [keccak(f"{i} {name}".encode()) for name in ("asset", "line", "mask", "share", "e", "noise")]
+    asset, line, mask, share, e_x, noise = words
+    return RosterMember(Address(bytes([i]) * 20), asset, 1 + i, line, mask, share, e_x, 2 + i % 2, noise)
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ from tests.misbehaviour.world import (
     with_json,
 )
 
-KEYS = SessionKeys(b"\1" * 32, b"\2" * 32, b"\3" * 32, 2)
+KEYS = SessionKeys(b"\1" * 32, b"\2" * 32, b"\3" * 32, 2, b"\4" * 32)
 
 
 @pytest.fixture

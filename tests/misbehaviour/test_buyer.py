@@ -108,7 +108,7 @@ def overspend_the_line(world: World) -> None:
     holder = world.holders[0]
     left = next(request_id for request_id in ids if holder.reason(request_id))
     asset = holder.parts.store.newest_assets()[0].asset_id
-    keys = SessionKeys(b"\1" * 32, b"\2" * 32, b"\3" * 32, 2)
+    keys = SessionKeys(b"\1" * 32, b"\2" * 32, b"\3" * 32, 2, b"\4" * 32)
     with pytest.raises(ContractReverted, match="ComputeLedgerBudgetExceeded"):
         world.send(holder.keys.signer, world.contracts.ledger.approve(world.request_of(left), asset, keys))
     approved = [event for request_id in ids for event in world.market.chain.request_events(request_id)]

@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from privacy.dimensions import Factor
-from privacy.lanes import Lane, LaneKind
+from privacy.lanes import Lane, LaneKind, is_zero_one
 from privacy.layout import cell_index, group_index
 from privacy.plan import Plan
 from privacy.planning import build_plan, plan_parameters
@@ -35,6 +35,7 @@ from privacy.query import (
 from privacy.session import SumParameters
 from privacy.sql import parse_query
 from privacy.types import Address, AssetRef, Digest, ListingRef
+from tests.privacy.logistic_world import step_amounts
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -67,6 +68,7 @@ POLICY: dict[str, Any] = {
         "corr",
         "linreg",
         "chi2",
+        "logreg",
     ],
     "purposes": ["research", "audit"],
     "rho": {"per_request": "1", "total": "100"},
@@ -144,6 +146,11 @@ def sums_of(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> list[int]:
         for number, lane in enumerate(plan.lanes):
             if lane.kind is LaneKind.DISTINCT:
                 units.add((number, group, row[lane.column or ""]))
+                continue
+            if lane.logistic is not None:
+                amounts = step_amounts(lane.logistic, str(lane.column), lane.scale_bits, row)
+                for bin_, amount in enumerate(amounts):
+                    sums[cell_index(plan, number, group, bin_)] += amount
                 continue
             if any(_is_missing(row[name]) for name in lane.present):
                 continue
@@ -232,6 +239,14 @@ def policies(draw: st.DrawFn) -> Policy:
     given: dict[str, Any] = draw(st.dictionaries(names, columns(), max_size=5))
     given["城镇"] = POLICY["columns"]["城镇"]
     given["kwh"] = POLICY["columns"]["kwh"]
+    if draw(st.booleans()):
+        given["付费"] = {
+            "type": "integer",
+            "low": 0,
+            "high": 1,
+            "scale_bits": 1,
+            "nullable": draw(st.booleans()),
+        }
     unit = draw(st.sampled_from([None, "户号"]))
     rows = 1 if unit is None else draw(st.integers(1, 5))
     aggregates = [each for each in POLICY["aggregates"] if unit is not None or each != "count_distinct"]
@@ -310,6 +325,24 @@ def _several(draw: st.DrawFn, kind: OutputKind, policy: Policy, group_by: tuple[
     return Output("", kind, first, others=tuple(others), present=present)
 
 
+_coefficients = st.decimals(-1000, 1000, places=9).map(lambda value: value.normalize() + 0)
+
+
+@st.composite
+def _step(draw: st.DrawFn, policy: Policy, group_by: tuple[str, ...]) -> Output | None:
+    """A step of a logistic regression, if the policy has a target and features."""
+    targets = [each for each in policy.columns if is_zero_one(each) or len(each.domain or ()) == 2]
+    targets = [each for each in targets if each.name not in group_by]
+    if not targets:
+        return None
+    target = draw(st.sampled_from(targets)).name
+    measures = [each.name for each in policy.columns if each.is_measure and each.name != target]
+    features = draw(st.lists(st.sampled_from(measures), min_size=1, max_size=3, unique=True))
+    size = 1 + len(features)
+    coefficients = tuple(draw(st.lists(_coefficients, min_size=size, max_size=size)))
+    return Output("", OutputKind.LOGREG_STEP, target, others=tuple(features), coefficients=coefficients)
+
+
 @st.composite
 def queries(draw: st.DrawFn, policy: Policy) -> Query:
     """A query that the policy allows."""
@@ -317,11 +350,16 @@ def queries(draw: st.DrawFn, policy: Policy) -> Query:
     measures = [column for column in policy.columns if column.is_measure]
     group_by = tuple(draw(st.lists(st.sampled_from(dimensions), max_size=2, unique=True)))
     kinds = [OutputKind.GROUP] * bool(group_by) + list(OutputKind)[1:]
+    kinds.remove(OutputKind.SCORE)  # of policies of another kind
     if policy.unit.column is None:
         kinds.remove(OutputKind.COUNT_DISTINCT)
     outputs = []
     for number, kind in enumerate([OutputKind.COUNT, *draw(st.lists(st.sampled_from(kinds), max_size=5))]):
         name = f"{draw(names)}{number}"
+        if kind is OutputKind.LOGREG_STEP:
+            step = draw(_step(policy, group_by))
+            outputs += [] if step is None else [replace(step, name=name)]
+            continue
         if kind in _SEVERAL:
             several = draw(_several(kind, policy, group_by))
             outputs += [] if several is None else [replace(several, name=name)]

@@ -62,6 +62,7 @@ def member_of(secrets: HolderSecrets, name: str) -> Member:
         share_key=keys.share_key,
         e_x=keys.e_x,
         e_parity=keys.e_parity,
+        noise_commitment=keys.noise_commitment,
     )
 
 

@@ -16,8 +16,8 @@ from privacy.errors import AnswerInvalid
 from privacy.estimates import Z_ONE, Z_THREE, Z_TWO, root
 from privacy.lanes import Lane, LaneKey, LaneKind, count_key, find_lane
 from privacy.layout import cell_index, cells_from_sums
-from privacy.noise import draw_noise_share
 from privacy.plan import Plan
+from tests.privacy.noise_world import fresh_noise
 from tests.privacy.plan_world import Row, params_of, plan_of, policy_of, sums_of, unit_of
 
 ONE_ROW = policy_of(privacy_unit=unit_of(rows_per_unit=1, proved=True))
@@ -32,7 +32,7 @@ def noisy_cells(plan: Plan, rows: list[Row], survivors: int) -> list[int]:
     """The cells of a sum over some holders."""
     total = cells_from_sums(plan, sums_of(plan, rows))
     for _ in range(survivors):
-        total = total + draw_noise_share(plan, params_of(plan))
+        total = total + fresh_noise(plan, params_of(plan))
     return [int(cell) for cell in total]
 
 
@@ -262,7 +262,7 @@ def test_errors_hold_for_at_least_95_percent_of_draws(holders: int, survivors: i
             start = cell_index(plan, number, 0, bin_)
             cells[start : start + len(towns)] = one[start]
     for _ in range(survivors):
-        cells = cells + draw_noise_share(plan, params_of(plan))
+        cells = cells + fresh_noise(plan, params_of(plan))
     table = answer(plan, [int(cell) for cell in cells], survivors)
     truths = _truths(rows)
     for column, truth in enumerate(truths, start=1):

@@ -106,6 +106,10 @@ class Lane:
         self.by = lane["by"]["column"] if "by" in lane else None
         if self.table:
             self.by = lane["table"][1]["column"]
+        if "logistic" in lane:
+            terms = len(lane["logistic"]["coefficients"])
+            self.bins = terms + terms * (terms + 1) // 2
+            self.by = json.dumps([lane["logistic"]["coefficients"], lane["logistic"]["features"]])
         second = int(lane["by"]["scale_bits"]) if "by" in lane else 0
         s, g = int(lane["scale_bits"]), int(lane["grid_bits"])
         c = int(plan["colluders"])
@@ -113,7 +117,10 @@ class Lane:
         divisor = roster - c - min(int(plan["dropouts"]), roster - t)
         sigma_squared = Fraction(4) ** g * int(lane["delta_squared"]) * 10**6 / (2 * int(lane["rho"]))
         self.variance = survivors * sigma_squared / divisor
-        self.unit = Fraction(2) ** -({"sum": s, "square": 2 * s, "product": s + second}.get(self.kind, 0) + g)
+        self.unit = Fraction(2) ** -(
+            {"sum": s, "logistic": s, "square": 2 * s, "product": s + second}.get(self.kind, 0) + g
+        )
+        self.half_unit = Fraction(2) ** (-s - 1)
         self.factors = [Factor(lane), Factor(lane.get("by", lane))]
         self.center = int(lane["center"]) * Fraction(2) ** -s
         self.half_width = int(lane["half_width"]) * Fraction(2) ** -s
@@ -127,6 +134,7 @@ class Table:
     def __init__(self, data: bytes, roster: int, survivors: int, cells: list[int]) -> None:
         plan = json.loads(data)
         self.cells = cells
+        self.rows_max = int(plan["holders"]) * int(plan["rows_max"])
         self.names = [dimension["column"] for dimension in plan["group_by"]]
         keys = [
             [int(each) if dimension["type"] == "integer" else each for each in dimension["domain"]]
@@ -174,6 +182,20 @@ class Table:
                 if each.table and (each.column, each.by) == (column, *output["others"])
             ]
             return list(map(list, zip(*(self.chi2(lane, group) for group in every), strict=True)))
+        if kind == "logreg_step":
+            (lane,) = [
+                each
+                for each in self.lanes.values()
+                if each.kind == "logistic"
+                and each.column == column
+                and json.loads(each.by or "")[0] == output["coefficients"]
+                and [feature["column"] for feature in json.loads(each.by or "")[1]] == output["others"]
+            ]
+            error = float(lane.error(Z1) + self.rows_max * (lane.half_unit + Fraction(1, 2**38)))
+            return [
+                [(float(self.value(lane, group, bin_)), error) for group in every]
+                for bin_ in range(lane.bins)
+            ]
         if kind in MOMENTS:
             return list(map(list, zip(*(self.moments(output, group) for group in every), strict=True)))
         return [[self.measure(kind, column, group) for group in every]]

@@ -90,7 +90,7 @@ def test_trailing_bytes_are_named(frame: Frame, rest: bytes) -> None:
         (3, 0, FrameVersionUnknown),
         (3, 2, FrameVersionUnknown),
         (4, 0, FrameKindUnknown),
-        (4, 4, FrameKindUnknown),
+        (4, 5, FrameKindUnknown),
         (39, 0xFF, FrameTooLong),
         (42, 8, FrameTruncated),
         (42, 6, FrameTrailing),

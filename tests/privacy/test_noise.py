@@ -5,23 +5,27 @@ of at most 45 checks fails with probability at most 2e-8.
 """
 
 import math
-import os
 from fractions import Fraction
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given
 from hypothesis import strategies as st
 
 from privacy.decimals import RHO_SCALE
 from privacy.errors import NoiseInvalid, PlanInvalid
+from privacy.gaussian import draw_discrete_gaussian
 from privacy.lanes import SHARE_MIN, Lane, LaneKind
-from privacy.noise import draw_discrete_gaussian, draw_noise_share, noise_scale, share_parameter
+from privacy.noise import NoiseSource, draw_noise_share, share_parameter
 from privacy.plan import Plan
 from privacy.policy import Policy
 from privacy.session import SumParameters
+from tests.privacy.noise_world import fresh_noise
 from tests.privacy.plan_world import params_of, plan_of, policy_of
 
 SUMS = 20_000
@@ -88,7 +92,7 @@ def test_sums_of_shares_have_the_claimed_variance_and_tail(holders: int, rho_mic
     plan = _count_plan(holders, rho_micro)
     params = params_of(plan)
     assert params.divisor == {1: 1, 3: 2, 10: 4}[holders]
-    sums: npt.NDArray[np.int64] = np.sum([draw_noise_share(plan, params) for _ in range(holders)], axis=0)
+    sums: npt.NDArray[np.int64] = np.sum([fresh_noise(plan, params) for _ in range(holders)], axis=0)
     sigma_squared = RHO_SCALE / (2 * rho_micro)  # in counts², as Δ = 1
     claimed = holders / params.divisor * sigma_squared * 4.0 ** plan.lanes[0].grid_bits
 
@@ -101,14 +105,6 @@ def test_sums_of_shares_have_the_claimed_variance_and_tail(holders: int, rho_mic
         bound = deviations * math.sqrt(claimed)
         found, expected = float(np.mean(np.abs(sums) > bound)), _tail(claimed, bound)
         assert SUMS * _divergence(found, expected) < -math.log(FALSE_ALARM / 2)
-
-
-def test_small_parameters_are_discrete_gaussian_and_not_a_rounded_one() -> None:
-    """At σ = 0.5, zero has probability 0.7866; rounding a Gaussian would make it 0.6827."""
-    drawn = draw_discrete_gaussian(0.5, 20_000)
-    expected = 1 - _tail(0.25, 0.5)
-    assert abs(expected - 0.7866) < 1e-4
-    assert SUMS * _divergence(float(np.mean(drawn == 0)), expected) < -math.log(FALSE_ALARM)
 
 
 # --- the privacy that is claimed --------------------------------------------------------------------------------
@@ -173,29 +169,10 @@ def test_every_smaller_roster_has_shares_of_sixteen_grid_units(
 # --- parameters -------------------------------------------------------------------------------------------------
 
 
-@given(st.fractions(min_value=Fraction(1, 10**6), max_value=10**30))
-def test_the_scale_is_the_least_double_whose_square_reaches_the_parameter(parameter: Fraction) -> None:
-    scale = noise_scale(parameter)
-    assert Fraction(scale) ** 2 >= parameter
-    assert Fraction(math.nextafter(scale, 0)) ** 2 < parameter
-
-
 def test_the_share_is_exact() -> None:
     lane = _lane(delta_squared=9, grid_bits=5, rho_micro=300_000)
     assert lane.sigma_squared == Fraction(9 * 10**6 * 4**5, 600_000)
     assert share_parameter(lane, 7) == Fraction(9 * 10**6 * 4**5, 600_000 * 7)
-
-
-@pytest.mark.parametrize("parameter", [Fraction(0), Fraction(-1), Fraction(10) ** 700])
-def test_a_parameter_without_a_finite_positive_scale_is_an_error(parameter: Fraction) -> None:
-    with pytest.raises(NoiseInvalid):
-        noise_scale(parameter)
-
-
-@pytest.mark.parametrize("scale", [0.0, -1.0, math.nan, math.inf])
-def test_no_noise_is_never_drawn(scale: float) -> None:
-    with pytest.raises(NoiseInvalid):
-        draw_discrete_gaussian(scale, 3)
 
 
 @pytest.mark.parametrize(
@@ -218,25 +195,63 @@ def test_a_coarse_grid_or_a_wrong_divisor_is_an_error() -> None:
 def test_a_roster_larger_than_planned_is_an_error() -> None:
     plan = _count_plan(3, 100_000)
     with pytest.raises(NoiseInvalid, match="as planned"):
-        draw_noise_share(plan, SumParameters.of(n=9, colluders=0, dropouts=1, min_holders=1))
+        fresh_noise(plan, SumParameters.of(n=9, colluders=0, dropouts=1, min_holders=1))
 
 
 def test_a_draw_has_one_number_for_each_cell_and_lanes_of_their_own_scale() -> None:
     plan = plan_of("SELECT COUNT(*), SUM(kwh), HISTOGRAM(age, 4) AS h FROM 用电 GROUP BY 城镇", policy_of())
-    drawn = draw_noise_share(plan, params_of(plan))
+    drawn = fresh_noise(plan, params_of(plan))
     assert drawn.dtype == np.int64
     assert len(drawn) == plan.cells
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_forked_process_draws_other_noise() -> None:
-    draw_discrete_gaussian(1e6, 1)
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.write(writer, draw_discrete_gaussian(1e6, 8).tobytes())
-        os._exit(0)
-    os.waitpid(child, 0)
-    assert os.read(reader, 64) != draw_discrete_gaussian(1e6, 8).tobytes()
-    os.close(reader)
-    os.close(writer)
+# --- the seed ---------------------------------------------------------------------------------------------------
+
+SEED, SESSION = bytes(range(32)), bytes(range(64, 96))
+
+
+def test_noise_is_a_function_of_seed_session_index_and_plan() -> None:
+    plan = plan_of("SELECT COUNT(*), SUM(kwh) FROM 用电 GROUP BY 城镇", policy_of())
+    params = params_of(plan)
+
+    def draw(source: NoiseSource) -> bytes:
+        return draw_noise_share(plan, params, source).tobytes()
+
+    base = NoiseSource(SEED, SESSION, 1)
+    assert draw(base) == draw(NoiseSource(SEED, SESSION, 1))
+    others = [
+        NoiseSource(SESSION, SESSION, 1),
+        NoiseSource(SEED, SEED, 1),
+        NoiseSource(SEED, SESSION, 2),
+    ]
+    assert len({draw(base), *map(draw, others)}) == 4
+
+
+def test_each_lane_has_a_key_that_follows_from_the_document() -> None:
+    def hkdf(info: bytes) -> bytes:
+        return HKDF(SHA256(), 32, salt=SESSION, info=info).derive(SEED)
+
+    source = NoiseSource(SEED, SESSION, 258)
+    assert source.key(0) == hkdf(b"shuyao/v1/noise\0\x01\x02\x00\x00")
+    assert source.key(7) == hkdf(b"shuyao/v1/noise\0\x01\x02\x00\x07")
+
+
+def test_lanes_of_one_plan_have_noise_of_their_own() -> None:
+    plan = plan_of("SELECT COUNT(*), SUM(kwh) FROM 用电 GROUP BY 城镇", policy_of())
+    source, params = NoiseSource(SEED, SESSION, 0), params_of(plan)
+    parts = [
+        draw_discrete_gaussian(
+            source.key(number), share_parameter(lane, params.divisor), plan.groups
+        ).tolist()
+        for number, lane in enumerate(plan.lanes)
+    ]
+    assert len(parts) > 1
+    assert draw_noise_share(plan, params, source).tolist() == list(chain.from_iterable(parts))
+
+
+def test_a_source_of_another_length_cannot_exist_and_shows_no_seed() -> None:
+    for seed, session in ((b"", SESSION), (SEED, b"")):
+        with pytest.raises(NoiseInvalid):
+            NoiseSource(seed, session, 0)
+    assert SEED.hex() not in repr(NoiseSource(SEED, SESSION, 0))
+    assert str(SEED) not in repr(NoiseSource(SEED, SESSION, 0))

@@ -1,5 +1,6 @@
 """The holder's side: secrets on disk, dealing, opening, contributing once, releasing one share of each."""
 
+import dataclasses
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privacy.agreement import clamp
+from privacy.encoding import tagged_hash
 from privacy.errors import (
     BadShare,
     BelowThreshold,
@@ -30,7 +32,7 @@ from privacy.sealed_sum import (
     seed_hash,
     unmask_payload,
 )
-from privacy.sealed_sum_secrets import ShareRow
+from privacy.sealed_sum_secrets import ShareRow, noise_commitment
 from privacy.shamir import FIELD_PRIME
 from tests.privacy.sum_world import World, digest_of, rand_of
 
@@ -52,10 +54,10 @@ def test_secrets_read_back_and_send_the_same_bytes_again() -> None:
 
 
 @settings(deadline=None)
-@given(st.integers(0, 227), st.integers(1, 255))
+@given(st.integers(0, 259), st.integers(1, 255))
 def test_changed_secrets_are_refused(position: int, change: int) -> None:
     data = bytearray(World(1).secrets[0].to_bytes())
-    assert len(data) == 228
+    assert len(data) == 260
     data[position] ^= change
     with pytest.raises(StateCorrupt):
         HolderSecrets.from_bytes(bytes(data))
@@ -84,6 +86,23 @@ def test_no_secret_shows_in_a_representation() -> None:
     hidden = (world.secrets[0].self_seed, received.rows[1][1].mask_key, world.secrets[0].mask_integer)
     assert not any(str(value) in shown for value in hidden)
     assert repr(world.buyer.secret) not in shown
+    assert repr(world.secrets[0].noise_seed) not in shown
+
+
+def test_the_seed_of_the_noise_is_fixed_by_the_approval() -> None:
+    first, second = World(2).secrets
+    assert first.public_keys().noise_commitment == tagged_hash("noise-seed", first.noise_seed)
+    assert first.public_keys().noise_commitment != second.public_keys().noise_commitment
+    assert HolderSecrets.from_bytes(first.to_bytes()).noise_seed == first.noise_seed
+    typed_in = "79ea84bbe846bdd38232451ebf5184ba81dd87339b991693242bd430b973eb44"
+    assert noise_commitment(bytes(range(32))).hex() == typed_in
+
+
+def test_a_holder_knows_its_own_place_in_a_roster() -> None:
+    world = World(3)
+    assert [secrets.index_in(world.session) for secrets in world.secrets] == [0, 1, 2]
+    with pytest.raises(SenderUnknown):
+        HolderSecrets.generate(lambda size: b"\x42" * size).index_in(world.session)
 
 
 @pytest.mark.parametrize(
@@ -96,12 +115,12 @@ def test_no_secret_shows_in_a_representation() -> None:
         {"self_seed": FIELD_PRIME},
         {"blinding": -1},
         {"dealing_seed": b""},
+        {"noise_seed": bytes(31)},
     ],
 )
 def test_impossible_secrets_cannot_be_built(change: dict[str, object]) -> None:
     secrets = World(1).secrets[0]
-    names = ("mask_private", "share_private", "e_private", "self_seed", "blinding", "dealing_seed")
-    fields = {name: getattr(secrets, name) for name in names}
+    fields = {each.name: getattr(secrets, each.name) for each in dataclasses.fields(secrets) if each.init}
     with pytest.raises(StateCorrupt):
         HolderSecrets(**{**fields, **change})
 

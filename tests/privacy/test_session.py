@@ -62,7 +62,7 @@ def test_the_session_id_is_what_the_document_spells() -> None:
     session = session_of(MEMBERS)
     roster = bytes(32)
     for member in session.members:
-        keys = (member.mask_key, member.share_key, member.e_x, member.e_parity)
+        keys = (member.mask_key, member.share_key, member.e_x, member.e_parity, member.noise_commitment)
         keys_hash = tagged_hash("keys", member.asset, member.asset_version, *keys)
         roster = tagged_hash("roster", roster, member.holder, member.line, keys_hash)
     expected = tagged_hash(
@@ -82,6 +82,7 @@ def test_every_part_of_the_roster_is_bound() -> None:
         replace(MEMBERS[0], share_key=other.share_key),
         replace(MEMBERS[0], e_x=other.e_x, e_parity=other.e_parity),
         replace(MEMBERS[0], e_parity=5 - MEMBERS[0].e_parity),
+        replace(MEMBERS[0], noise_commitment=other.noise_commitment),
         replace(MEMBERS[0], holder=digest_of("other")[:20]),
     ]
     ids = {session_of([member, *MEMBERS[1:]]).id for member in changes}
@@ -124,7 +125,8 @@ def test_an_unusable_key_names_its_holder(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"holder": bytes(19)}, {"asset": b""}, {"line": bytes(33)}, {"e_parity": 4}]
+    "change",
+    [{"holder": bytes(19)}, {"asset": b""}, {"line": bytes(33)}, {"e_parity": 4}, {"noise_commitment": b""}],
 )
 def test_a_malformed_member_cannot_be_built(change: dict[str, object]) -> None:
     fields = {name: getattr(MEMBERS[0], name) for name in Member.__slots__}
@@ -134,7 +136,7 @@ def test_a_malformed_member_cannot_be_built(change: dict[str, object]) -> None:
 
 def test_malformed_keys_cannot_be_built() -> None:
     with pytest.raises(RosterInvalid):
-        PublicKeys(bytes(31), bytes(32), bytes(32), 2)
+        PublicKeys(bytes(31), bytes(32), bytes(32), 2, bytes(32))
 
 
 def test_a_stranger_has_no_index() -> None:

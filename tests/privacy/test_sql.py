@@ -164,7 +164,12 @@ def test_a_rendered_query_parses_to_itself(data: st.DataObject) -> None:
     assert parse_query(render_sql(query), policy) == query
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*/*.sql")), ids=lambda path: path.stem)
+EXAMPLES = [  # the policy of a deposit is made with its key: tests/e2e/test_demo.py asks that question
+    path for path in sorted((ROOT / "examples").glob("*/*.sql")) if (path.parent / "policy.yaml").exists()
+]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_the_examples_are_taken(path: Path) -> None:
     policy = example(path.parent.name)
     query = parse_query(path.read_text(encoding="utf8"), policy)

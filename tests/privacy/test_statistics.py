@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from privacy.answer import AnswerTable, decode_answer, expected_error95
 from privacy.layout import cell_index, cells_from_sums
-from privacy.noise import draw_noise_share
 from privacy.plan import Plan
 from privacy.policy import Policy
+from tests.privacy.noise_world import fresh_noise
 from tests.privacy.plan_world import Row, params_of, plan_of, sums_of, table_policy, table_rows
 
 COLUMNS = "QUANTILE(x, 0.9) AS q, COVAR(x, y) AS c, COVAR_POP(v, x) AS d, CORR(x, y) AS r, CORR(v, z) AS s"
@@ -36,7 +36,7 @@ def exact(plan: Plan, rows: Sequence[Row]) -> NDArray[np.int64]:
 
 def noisy(plan: Plan, cells: NDArray[np.int64]) -> NDArray[np.int64]:
     for _ in range(plan.holders):
-        cells = cells + draw_noise_share(plan, params_of(plan))
+        cells = cells + fresh_noise(plan, params_of(plan))
     return cells
 
 

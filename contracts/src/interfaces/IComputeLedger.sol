@@ -27,12 +27,14 @@ interface IComputeLedger {
         uint256 nonce;
     }
 
-    /// @notice A holder's keys for one session: two X25519 keys and one compressed secp256k1 key.
+    /// @notice A holder's keys for one session: two X25519 keys, one compressed secp256k1 key, and `H("noise-seed"; seed)`, by which the
+    /// holder fixes the seed of its noise before it knows the session.
     struct SessionKeys {
         bytes32 maskKey;
         bytes32 shareKey;
         bytes32 eX;
         uint8 eParity;
+        bytes32 noiseCommitment;
     }
 
     /// @notice What a holder said before, and the frame that carried its masked input.
@@ -101,7 +103,8 @@ interface IComputeLedger {
         bytes32 maskKey,
         bytes32 shareKey,
         bytes32 eX,
-        uint8 eParity
+        uint8 eParity,
+        bytes32 noiseCommitment
     );
     event Shared(
         bytes32 indexed id,

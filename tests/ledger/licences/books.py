@@ -213,8 +213,9 @@ class Books:
         publisher.publish_histories(self.city.registrar, self.now_s)
         return publisher.cosign(self.witness_client(), self.city.trust().quorum)
 
-    def maker(self) -> BundleMaker:
-        return BundleMaker(self.root, look_every_s=0.0)
+    def maker(self, *, bare: bool = False) -> BundleMaker:
+        quorum = self.city.trust().quorum if bare else None
+        return BundleMaker(self.root, look_every_s=0.0, quorum=quorum)
 
     def verdict(self, licence: Held) -> Verdict:
         """Judge a licence offline, from its bundle."""

@@ -7,28 +7,32 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.encoding import Address
-from ledger.licences.attest import AnchorStatement, attest, attested_evidence, statement_key, verify_evidence
+from ledger.licences.attest import (
+    AnchorStatement,
+    attest,
+    attested_evidence,
+    statement_key,
+    verify_evidence,
+    with_bare_quorum,
+)
 from ledger.licences.errors import AnchorEvidenceInvalid, AnchorEvidenceMissing, Malformed
-from ledger.licences.policy import AnchorPin
+from ledger.licences.policy import AnchorKind, AnchorPin
+from ledger.licences.verify import State, verify
+from ledger.log.checkpoint import cosign
+from ledger.log.checkpoint import with_bare_quorum as bare_checkpoint
 from ledger.log.errors import NoteMalformed
-from ledger.log.notes import ED25519, NoteSigner
+from ledger.log.notes import ED25519, NoteSigner, SignedNote
 from tests.ledger.anchors.sealing import PINNED, VALIDATORS
 from tests.ledger.licences.sealed import proved
-from tests.ledger.licences.world import TestCity, build_city, seed_of
+from tests.ledger.licences.world import build_city, seed_of
 
-
-def made() -> TestCity:
-    city = build_city()
-    city.issue()
-    city.publish()
-    return city
-
-
-CITY = made()
+CITY = build_city()
+LICENCE = CITY.issue()
+CITY.publish()
 SEALED = replace(CITY.pin, validators=PINNED)
 ORIGIN_HASH = sha256(CITY.origin.encode()).digest()
 
@@ -172,3 +176,56 @@ def test_other_evidence_is_forged(evidence: dict[str, Any]) -> None:
     with pytest.raises(AnchorEvidenceInvalid) as caught:
         verify_evidence(evidence, CITY.trust(), pin)
     assert caught.value.reason == "AnchorForged"
+
+
+@settings(deadline=None)
+@given(st.permutations(range(4)), st.integers(0, 4))
+def test_a_bare_quorum_proves_what_all_signatures_prove(order: list[int], count: int) -> None:
+    quorum, statement = CITY.trust().quorum, CITY.statement()
+    stranger = attest(statement, NoteSigner.from_seed("stranger.example", seed_of("stranger")))
+    signed = SignedNote.parse(CITY.attested(by=order[:count] or (0,))["notes"])
+    evidence = attested_evidence(statement, (stranger, *signed.signatures))
+    bare = with_bare_quorum(evidence, quorum)
+    lines = SignedNote.parse(bare["notes"]).signatures
+    assert len(lines) == 1 + min(len(signed.signatures), quorum.threshold) and lines[0] == stranger
+    if count < quorum.threshold:
+        assert bare == evidence
+        with pytest.raises(AnchorEvidenceMissing):
+            verify_evidence(bare, CITY.trust(), CITY.pin)
+    else:
+        expected = verify_evidence(evidence, CITY.trust(), CITY.pin)
+        assert verify_evidence(bare, CITY.trust(), CITY.pin) == expected
+
+
+def test_sealed_evidence_has_no_quorum_to_bare() -> None:
+    evidence = proved(CITY.statement(), ORIGIN_HASH)
+    assert with_bare_quorum(evidence, CITY.trust().quorum) is evidence
+
+
+@settings(deadline=None)
+@given(
+    st.dictionaries(st.integers(0, 3), st.integers(-400, 400), max_size=4),
+    st.lists(st.integers(0, 3), unique=True, min_size=1),
+    st.integers(-200, 200),
+    st.sampled_from(["none", "attested"]),
+)
+def test_a_bundle_of_a_bare_quorum_gets_the_same_verdict(
+    times: dict[int, int], attesting: list[int], now: int, anchor: AnchorKind
+) -> None:
+    policy, now_s = CITY.policy(anchor=anchor), CITY.now_s + now
+    quorum, published = CITY.trust().quorum, CITY.published
+    assert published is not None
+    note = SignedNote.parse(CITY.checkpoint(by=()))
+    note = note.with_signatures(
+        cosign(note.text, CITY.witnesses[who], CITY.now_s + time) for who, time in times.items()
+    )
+    evidence = CITY.attested(by=attesting)
+    full = CITY.bundle(LICENCE, checkpoint=note.to_text(), anchor=evidence)
+    bare = replace(
+        full,
+        checkpoint=bare_checkpoint(note, quorum).to_text(),
+        anchor=with_bare_quorum(evidence, quorum),
+    )
+    expected = verify(full.to_bytes(), policy, now_s=now_s)
+    assert verify(bare.to_bytes(), policy, now_s=now_s) == expected
+    assert expected.state in (State.VALID, State.UNKNOWN)

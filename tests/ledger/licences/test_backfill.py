@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import multiprocessing
 import shutil
@@ -87,6 +88,20 @@ def require_each_row_once(books: Books, count: int, others: int = 0) -> None:
     assert len({(leaf.list, leaf.index) for leaf in licences}) == len(licences)
     for row in (0, 1, count // 2, count - 1):
         assert len(books.book.find(identifier(row))) == 1
+
+
+def test_no_more_of_a_file_is_in_memory_than_what_is_being_issued(books: Books, tmp_path: Path) -> None:
+    count = 32_768
+    drawn = hashlib.shake_256(b"names").hexdigest(count * 256)
+    names = [drawn[at : at + 512] for at in range(0, len(drawn), 512)]
+    path = write_rows(tmp_path / "rows.parquet", count, 名称=names)
+    size = path.stat().st_size
+    job = backfill(books, path)
+    row = books.book.start_backfill(job.job, "", job.rows, NOW)
+    before = pa.total_allocated_bytes()
+    most = [(pa.total_allocated_bytes() - before, len(chunk)) for chunk in job.chunks(row)]
+    assert sum(rows for _, rows in most) == count and size > count * 512
+    assert max(held for held, _ in most) < size // 2
 
 
 def test_every_row_becomes_a_licence_that_is_found_and_valid(books: Books, tmp_path: Path) -> None:

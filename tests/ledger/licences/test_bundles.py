@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from ledger.licences.events import Code, Kind, Recognition, make_event
 from ledger.licences.online import OnlineFacts
 from ledger.licences.sdjwt import bind, parse, present
 from ledger.licences.verify import Expected, Missing, Reason, State, verify, verify_facts
+from ledger.log.notes import SignedNote
 from ledger.log.tiles import root_at
 from tests.ledger.licences.books import DEPARTMENT, Books, Held, make_books
 from tests.ledger.licences.world import BUSINESS, DAY
@@ -33,6 +35,10 @@ def both_ways(
     policy, credential = books.city.policy(), text or licence.text
     bundle = books.maker().bundle_of(credential).to_bytes()
     offline = verify(bundle, policy, now_s=books.now_s, expected=expected)
+    bare = books.maker(bare=True).bundle_of(credential).to_bytes()
+    assert replace(verify(bare, policy, now_s=books.now_s, expected=expected), presented=None) == replace(
+        offline, presented=None
+    )
     with closing(OnlineFacts(books.root, books.city.trust())) as opened:
         opened.refresh()
         online = verify_facts(opened.facts(parse(credential)), policy, now_s=books.now_s, expected=expected)
@@ -137,6 +143,17 @@ def test_an_older_checkpoint_is_still_proved_after_the_log_grew_by_bundles(books
     assert both_ways(books, licence)[0] is State.VALID
     books.publish()
     assert both_ways(books, licence)[0] is State.VALID
+
+
+def test_a_bundle_for_a_quorum_has_no_signature_more_than_it_needs(books: Books) -> None:
+    licence = books.issue()
+    books.publish()
+    full, bare = (books.maker(bare=each).bundle_of(licence.text) for each in (False, True))
+    assert full.checkpoint is not None and bare.checkpoint is not None
+    quorum = books.city.trust().quorum
+    lines = [SignedNote.parse(note).signatures for note in (full.checkpoint, bare.checkpoint)]
+    assert list(map(len, lines)) == [1 + len(quorum.keys), 1 + quorum.threshold]
+    assert replace(bare, checkpoint=full.checkpoint) == full
 
 
 def test_bundles_have_one_canonical_form(books: Books) -> None:

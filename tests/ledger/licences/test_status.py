@@ -6,6 +6,7 @@ import base64
 import gzip
 import json
 import zlib
+from dataclasses import replace
 from hashlib import sha256
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.licences.encoding import b64u
+from ledger.licences.encoding import b64u, parse_b64u
 from ledger.licences.errors import LicenceError, Malformed, SignatureInvalid, StatusListDamaged
 from ledger.licences.jws import parse_jws, sign_jws
 from ledger.licences.leaf import LIST_SIZE, Code
@@ -238,6 +239,63 @@ def test_whole_list_with_surplus_or_another_digest_is_refused(packed: bytes) -> 
     token = parse_status_token(signed(payload(StatusBits(), status_list={"bits": 4, "lst": b64u(packed)})))
     with pytest.raises(StatusListDamaged):
         token.bits()
+
+
+def unpacked_at_once(packed: bytes, at: int) -> int | None:
+    """Return the byte that one call of zlib finds, None where the stream is damaged or too short."""
+    try:
+        data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed[2:], at + 1)
+    except zlib.error:
+        return None
+    return data[-1] if len(data) == at + 1 else None
+
+
+@given(
+    st.sampled_from([(b"\x33", LIST_BYTES), (b"\x33\0\x03", LIST_BYTES // 3), (bytes(range(256)), 300)]),
+    st.binary(max_size=20_000),
+    st.sampled_from([0, 1, 6]),
+    st.sampled_from(["whole", "cut", "changed", "surplus"]),
+    st.integers(0, 1 << 20),
+    st.integers(0, LIST_SIZE - 1),
+)
+@settings(max_examples=60, deadline=None)
+def test_code_of_an_entry_is_what_unpacking_at_once_gives(
+    filler: tuple[bytes, int], noise: bytes, level: int, damage: str, at: int, index: int
+) -> None:
+    whole, at = zlib.compress(filler[0] * filler[1] + noise, level), at
+    at = 2 + at % (len(whole) - 2)
+    packed = {
+        "whole": whole,
+        "cut": whole[:at],
+        "changed": whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :],
+        "surplus": whole + bytes(at),
+    }[damage]
+    token = replace(parse_status_token(signed(payload(StatusBits()))), packed=packed)
+    for entry in {index, 2 * 65_535, 2 * 65_536, LIST_SIZE - 1}:
+        expected = unpacked_at_once(packed, entry >> 1)
+        if expected is None:
+            with pytest.raises(StatusListDamaged):
+                token.code(entry)
+        else:
+            assert token.code(entry) == expected >> 4 * (entry & 1) & 0xF
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=70), st.sampled_from("ABCQgw048-_=+/é \n"), st.integers(0, 100), st.booleans())
+def test_list_has_one_form_in_base64url(data: bytes, wrong: str, at: int, inserted: bool) -> None:
+    text = b64u(b"\x78\x9c" + data)
+    at %= len(text) + inserted
+    changed = text[:at] + wrong + text[at + (not inserted) :]
+    try:
+        expected: bytes | None = parse_b64u(changed, "lst")
+    except Malformed:
+        expected = None
+    token_of = signed(payload(StatusBits(), status_list={"bits": 4, "lst": changed}))
+    if expected is None:
+        with pytest.raises(Malformed):
+            parse_status_token(token_of)
+    else:
+        assert parse_status_token(token_of).packed == expected
 
 
 def test_w3c_form_has_the_same_codes_from_the_left() -> None:

@@ -1,6 +1,8 @@
 """Checkpoints and quorums, against the Go checksum database's and the C2SP documents' examples."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ledger.errors import MalformedValue
 from ledger.log.checkpoint import (
@@ -12,6 +14,7 @@ from ledger.log.checkpoint import (
     verify_checkpoint,
     verify_cosignature,
     verify_log_checkpoint,
+    with_bare_quorum,
 )
 from ledger.log.errors import (
     CheckpointMalformed,
@@ -202,3 +205,41 @@ def test_a_quorum_needs_distinct_cosigners_and_a_threshold_that_it_can_reach() -
     ):
         with pytest.raises(MalformedValue):
             Quorum(keys, threshold)
+
+
+def cosigned_at(times: dict[int, int]) -> SignedNote:
+    """Return a checkpoint that witnesses cosigned, each at its time."""
+    note = SignedNote.parse(sign_checkpoint(CHECKPOINT, SIGNER))
+    return note.with_signatures(cosign(note.text, witness_signer(who), time) for who, time in times.items())
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.integers(0, 3), st.integers(0, 5), max_size=4), st.integers(1, 4))
+def test_a_bare_quorum_has_the_quorum_s_time_and_no_line_more(times: dict[int, int], threshold: int) -> None:
+    quorum = Quorum(QUORUM.keys, threshold)
+    full = cosigned_at(times)
+    bare = with_bare_quorum(full, quorum)
+    assert len(bare.signatures) == 1 + min(threshold, len(times))
+    assert set(bare.signatures) <= set(full.signatures)
+    if len(times) < threshold:
+        assert bare == full
+        return
+    newest = sorted(times.values(), reverse=True)[:threshold]
+    assert list(verify(bare, quorum)) == newest == list(verify(full, quorum)[:threshold])
+
+
+def test_a_bare_quorum_keeps_the_lines_of_others() -> None:
+    full = cosigned_at({0: 1, 1: 2, 2: 3, 3: 4, 10: 0, 11: 9})
+    bare = with_bare_quorum(full, QUORUM)
+    others = {witness_signer(10).key.name, witness_signer(11).key.name, SIGNER.key.name}
+    assert {line.name for line in full.signatures} - {line.name for line in bare.signatures} == {
+        WITNESSES[0].key.name
+    }
+    assert others <= {line.name for line in bare.signatures}
+
+
+def test_no_bare_quorum_is_made_of_a_replayed_cosignature() -> None:
+    older = cosigned(Checkpoint(ORIGIN, 6, CHECKPOINT.root), WITNESSES)
+    note = SignedNote.parse(sign_checkpoint(CHECKPOINT, SIGNER)).with_signatures(older.signatures[1:])
+    with pytest.raises(CosignatureReplayed):
+        with_bare_quorum(note, QUORUM)
