@@ -185,6 +185,7 @@ def test_down_stops_everything(home: Path, report: dict[str, Any]) -> None:
     assert shuyao(home, "verify", report["receipt"], "--rpc", report["rpc"]).returncode == 3
 
 
+@pytest.mark.slow
 def test_the_score_demo_answers_under_weights_that_nobody_else_reads(tmp_path: Path) -> None:
     weights = ["0.0004", "0.0011", "0.035"]
     try:
@@ -230,6 +231,7 @@ def test_the_join_demo_answers_over_tables_of_which_neither_side_sees_the_others
         shuyao(tmp_path, "down")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(500)
 def test_the_deposit_demo_answers_and_still_does_when_a_trustee_is_gone(tmp_path: Path) -> None:
     try:
