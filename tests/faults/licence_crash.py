@@ -259,12 +259,18 @@ def chain_for(folder: Path, wanted: bool) -> Iterator[Outages | None]:
 
 
 def run_crashes(
-    kills: int, folder: Path, *, with_chain: bool = True, progress: Callable[[int, int], None] | None = None
+    kills: int,
+    folder: Path,
+    *,
+    operations: int = 0,
+    with_chain: bool = True,
+    progress: Callable[[int, int], None] | None = None,
 ) -> CrashReport:
     """Kill the book's process so many times, then look at what is left.
 
     Args:
-        kills: how many.
+        kills: how many at least.
+        operations: how many must have receipts before it ends; on a slow machine that takes more kills.
         folder: an empty folder.
         with_chain: anchor on a development chain that comes and goes, where one is installed.
         progress: told after each kill, with the number of operations that have receipts.
@@ -278,21 +284,23 @@ def run_crashes(
     model, told = Model(), Told()
     with chain_for(folder, with_chain) as outages:
         site = None if outages is None else outages.site
-        for kill in range(kills):
+        killed = 0
+        while killed < kills or len(told.receipts) < operations:
             receiver, sender = context.Pipe(duplex=False)
             process = context.Process(target=work, args=(root, model, site, sender), daemon=True)
             process.start()
             sender.close()
             _kill_at_random(process, receiver, told, early=secrets.randbelow(EARLY_IN) == 0)
+            killed += 1
             while len(model.operations) < len(told.receipts):
                 model.done(model.next())
             if outages is not None and secrets.randbelow(OUTAGE_IN) == 0:
                 outages.toggle()
             if progress is not None:
-                progress(kill + 1, len(told.receipts))
+                progress(killed, len(told.receipts))
         if outages is not None:
             outages.up()
-        return _judge(root, model, told, kills, outages, begun)
+        return _judge(root, model, told, killed, outages, begun)
 
 
 def _kill_at_random(process: BaseProcess, receiver: Connection, told: Told, *, early: bool) -> None:
