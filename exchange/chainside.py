@@ -148,6 +148,10 @@ class ChainSide(Protocol):
         """Return a request's indexed events, in the chain's order."""
         ...
 
+    def ended_requests(self) -> set[Digest]:
+        """Return the requests whose end is indexed: settled, closed or withheld."""
+        ...
+
     def market_events(self) -> Sequence[Event]:
         """Return the indexed events of participants and assets, in the chain's order."""
         ...

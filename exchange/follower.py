@@ -33,6 +33,7 @@ class Follower:
         waiting: who is woken.
         mirror: participants and assets, which it keeps up to date.
         pace: when to look next.
+        on_taken_back: called when requests that had ended may go on, as the chain lost their end.
         now_s: the wall clock, for the times of events.
     """
 
@@ -44,10 +45,11 @@ class Follower:
         waiting: Waiting,
         mirror: Mirror,
         pace: Pace,
+        on_taken_back: Callable[[], None] = lambda: None,
         now_s: Callable[[], float] = time.time,
     ) -> None:
         self._chain, self._store, self._waiting, self._mirror = chain, store, waiting, mirror
-        self._pace, self._now_s = pace, now_s
+        self._pace, self._on_taken_back, self._now_s = pace, on_taken_back, now_s
         self._lock, self._syncing = threading.Lock(), threading.Lock()
         self._events: dict[Digest, tuple[Event, ...]] = {}
         self._head = 0
@@ -128,8 +130,8 @@ class Follower:
         """Learn what is indexed already, and begin to follow."""
         self._head = self._chain.head()
         self._mirror.rebuild(self._chain.market_events())
-        for record in self._store.live_requests():
-            self.sync_stage(record.request_id)
+        for request_id in self._unsettled():
+            self.sync_stage(request_id)
         self._thread.start()
 
     def stop(self) -> None:
@@ -179,15 +181,21 @@ class Follower:
             for request_id in touched:
                 self._events.pop(request_id, None)
         self._follow_registry(tick)
-        live = {record.request_id for record in self._store.live_requests()} if tick.rolled_back else set()
-        for request_id in self._store.known_requests(touched) | live:
+        unsettled = self._unsettled() if tick.rolled_back else set()
+        for request_id in self._store.known_requests(touched) | unsettled:
             self.sync_stage(request_id)
         if tick.rolled_back:
             _log.warning("chain_rolled_back", head=tick.head)
             self._waiting.touch_all()
+            self._on_taken_back()
         for request_id in touched:
             self._waiting.touch(request_id)
         self._waiting.advance(tick.head)
+
+    def _unsettled(self) -> set[Digest]:
+        """Return the requests in flight, and those that had ended by a block which the chain has lost since."""
+        live = {record.request_id for record in self._store.live_requests()}
+        return live | (self._store.ended_requests() - self._chain.ended_requests())
 
     def _follow_registry(self, tick: Tick) -> None:
         if tick.rolled_back:

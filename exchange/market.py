@@ -13,7 +13,6 @@ from sqlalchemy import Engine
 from exchange.assets import Assets
 from exchange.chainside import ChainSide
 from exchange.driver import Driver
-from exchange.errors import MarketStopping
 from exchange.evidence import evidence_of
 from exchange.follower import Follower
 from exchange.listings import Listings
@@ -65,12 +64,14 @@ class Market:
         migrate(engine)
         self.settings, self.chain, self.engine = settings, chain, engine
         self.store, self.waiting, self.mirror = Store(engine), Waiting(), Mirror()
+        self._chores_due = threading.Event()
         self.follower = Follower(
             chain=chain,
             store=self.store,
             waiting=self.waiting,
             mirror=self.mirror,
             pace=Pace(settings.poll_s, settings.idle_poll_s),
+            on_taken_back=self._chores_due.set,
             now_s=now_s,
         )
         shared: dict[str, Any] = {"store": self.store, "follower": self.follower}
@@ -142,6 +143,7 @@ class Market:
     def stop(self) -> None:
         """End all threads; what was under way is taken up at the next start."""
         self.waiting.stop()
+        self._chores_due.set()
         self.workflows.stop()
         self.follower.stop()
         self._housekeeper.join(10)
@@ -158,11 +160,12 @@ class Market:
 
     def _keep_house(self) -> None:
         while True:
+            self._chores_due.wait(HOUSEKEEPING_S)
+            self._chores_due.clear()
+            if self.waiting.is_stopping:
+                return
             try:
-                self.waiting.pause(HOUSEKEEPING_S)
                 for chore in self._chores:
                     chore()
-            except MarketStopping:
-                return
             except LedgerError as err:
                 _log.warning("housekeeping_failed", error=type(err).__name__)

@@ -22,6 +22,7 @@ from exchange.chainside import (
     Withhold,
 )
 from exchange.mirror import MARKET_EVENTS
+from exchange.progress import END_EVENTS
 from ledger.chain import Chain, parse_receipt, receipt_call
 from ledger.contracts import Contracts, decode_revert
 from ledger.encoding import keccak
@@ -108,6 +109,11 @@ class OnChain:
     def request_events(self, request_id: Digest) -> Sequence[Event]:
         """Return a request's indexed events, in the chain's order."""
         return self._indexer.events(request_id)
+
+    def ended_requests(self) -> set[Digest]:
+        """Return the requests whose end is indexed: settled, closed or withheld."""
+        ends = self._indexer.events(kinds=END_EVENTS)
+        return {event.request_id for event in ends if isinstance(event, END_EVENTS)}
 
     def market_events(self) -> Sequence[Event]:
         """Return the indexed events of participants and assets, in the chain's order."""

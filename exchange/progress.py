@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 from exchange.types import Stage
 from ledger.contracts import members_from_events
@@ -39,6 +40,7 @@ from privacy.errors import ParametersInvalid, RosterInvalid
 from privacy.session import Member as SessionMember
 from privacy.session import Session, SumParameters
 
+END_EVENTS: Final = (Settled, Closed, Withheld)
 CLOSED_REASONS = {
     1: "too few holders approved",
     2: "too few holders shared",
@@ -204,7 +206,7 @@ def progress_of(
         posted={event.holder: event.payload for event in ordered if isinstance(event, UnmaskPosted)},
         answered=answered if isinstance(answered, Answered) else None,
         open_demand=_open_demand(ordered),
-        ended=ended if isinstance(ended, Settled | Closed | Withheld) else None,
+        ended=ended if isinstance(ended, END_EVENTS) else None,
         window_from=_window_from(ordered),
     )
 

@@ -67,6 +67,7 @@ PAGE_MAX: Final = 200
 KEPT_MAX: Final = 1024  # requests that are kept in memory
 _CHANGING: Final = ("stage", "reason", "runs", "acceptance")
 _LIVE: Final = tuple(stage.value for stage in Stage if stage not in FINAL_STAGES)
+_ENDED: Final = tuple(stage.value for stage in FINAL_STAGES - {Stage.REFUSED})
 
 
 class Store:
@@ -250,6 +251,11 @@ class Store:
         """Return every request to which something may still happen."""
         rows = self._rows(select(requests).where(requests.c.stage.in_(_LIVE)).order_by(requests.c.number))
         return self._requests(rows)
+
+    def ended_requests(self) -> set[Digest]:
+        """Return every request that ended on the chain, as far as was seen."""
+        rows = self._rows(select(requests.c.request_id).where(requests.c.stage.in_(_ENDED)))
+        return {Digest(row["request_id"]) for row in rows}
 
     def known_requests(self, request_ids: Collection[Digest]) -> set[Digest]:
         """Return those of these requests that the exchange took."""

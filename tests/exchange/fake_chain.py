@@ -144,6 +144,11 @@ class FakeChain:
             seen = self._events[: self._given]
             return [each for each in seen if getattr(each, "request_id", None) == request_id]
 
+    def ended_requests(self) -> set[Digest]:
+        with self._lock:
+            seen = self._events[: self._given]
+            return {each.request_id for each in seen if isinstance(each, Settled | Closed | Withheld)}
+
     def market_events(self) -> Sequence[Event]:
         with self._lock:
             return [each for each in self._events[: self._given] if is_market_event(each)]
@@ -233,6 +238,9 @@ class FakeChain:
             self._rolled_back = True
             for life in self._lives.values():
                 kinds = {type(each) for each in self._events}
+                if Settled not in kinds and life.state == "settled":
+                    life.state = "answered"
+                    self.bond -= life.request.price_minor
                 if Answered not in kinds and life.state == "answered":
                     life.state = "sealed"
                 if Sealed not in kinds and life.state == "sealed":

@@ -6,8 +6,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from exchange.chainside import Tick
+from exchange.follower import Follower
+from exchange.mirror import Mirror
+from exchange.pace import Pace
 from exchange.types import Stage
-from ledger.types import Answered, Sealed, Settled
+from exchange.waiting import Waiting
+from ledger.types import Answered, Closed, Sealed, Settled
 from tests.exchange.test_progress import opened
 from tests.exchange.world import World
 
@@ -67,3 +71,38 @@ def test_a_stage_that_the_chain_lost_is_taken_back(world: World) -> None:
     world.chain.lose(lambda event: not isinstance(event, Answered))
     world.follow()
     assert world.market.store.request(request).stage is Stage.OPEN
+
+
+@pytest.mark.parametrize(("end", "stage"), [(Settled, Stage.SETTLED), (Closed, Stage.CLOSED)])
+def test_an_end_that_the_chain_lost_is_taken_back(
+    world: World, end: type[Settled | Closed], stage: Stage
+) -> None:
+    request, values = opened(world), {"reason": 1} if end is Closed else {}
+    world.chain.emit(end, request_id=request, **values)
+    world.follow()
+    assert world.market.store.request(request).stage is stage
+    world.chain.lose(lambda event: not isinstance(event, end))
+    world.follow()
+    assert world.market.store.request(request).stage is Stage.OPEN
+
+
+def test_an_end_that_the_chain_lost_while_nobody_looked_is_taken_back_at_the_start(world: World) -> None:
+    request = opened(world)
+    world.chain.emit(Settled, request_id=request)
+    world.follow()
+    world.chain.lose(lambda event: not isinstance(event, Settled))
+    world.chain.tick()  # somebody else was told
+    store, stopped = world.market.store, Waiting()
+    stopped.stop()
+    again = Follower(chain=world.chain, store=store, waiting=stopped, mirror=Mirror(), pace=Pace(1.0, 1.0))
+    again.start()
+    assert world.market.store.request(request).stage is Stage.OPEN
+
+
+def test_an_end_that_the_chain_kept_stays(world: World) -> None:
+    request = opened(world)
+    world.chain.emit(Settled, request_id=request)
+    world.follow()
+    world.chain.lose(lambda _: True)
+    world.follow()
+    assert world.market.store.request(request).stage is Stage.SETTLED

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import sqlalchemy as sa
+from dbos import DBOS
 
 from exchange import workflow
 from exchange.chainside import Close, Open, PostAnswer, PostChunk, RefuteDemand, Release, Seal
 from exchange.driver import Driver
 from exchange.types import Stage
-from ledger.types import Answered, Digest, Sealed
+from ledger.types import Answered, Digest, Sealed, Settled
 from privacy.messages import Frame, Kind, decode_frame
 from tests.exchange.fake_chain import WINDOW
 from tests.exchange.world import HolderNode, Signed, World
@@ -248,6 +249,28 @@ def test_a_chain_that_lost_the_seal_and_the_answer_is_followed_back_and_forth(ru
     running.await_stage(signed.id, Stage.CONTRIBUTING, Stage.SEALED)
     running.await_stage(signed.id, Stage.ANSWERED)
     assert running.market.requests.answer(buyer.address, signed.id) == before
+
+
+def test_a_chain_that_lost_the_release_is_sent_it_again(running: World) -> None:
+    buyer = running.buyer()
+    signed = running.submit(buyer)
+    play_to_answer(running, signed.id)
+    running.accept(buyer, signed.id)
+    running.await_stage(signed.id, Stage.SETTLED)
+    bond = running.chain.free_bond()
+    ended = workflow._workflow_id(running.market.store.request(signed.id))
+    assert DBOS.retrieve_workflow(ended).get_result() == Stage.SETTLED
+    running.chain._acts.clear()
+    running.chain.lose(lambda event: not isinstance(event, Settled))
+    assert running.chain.free_bond() < bond
+
+    def stages() -> list[Stage] | None:
+        found = [each.stage for each in running.market.store.events_after(signed.id, 0)]
+        return found if found.count(Stage.SETTLED) == 2 else None
+
+    found = running.market.waiting.until(signed.id, stages, each_look=True)
+    assert found[-3:] == [Stage.SETTLED, Stage.ANSWERED, Stage.SETTLED]
+    assert running.chain.free_bond() == bond
 
 
 def test_while_the_chain_is_away_reads_go_on_and_a_request_waits(running: World) -> None:
