@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.errors import CliError
+from ledger import files
 
 
 def repository_root() -> Path:
@@ -127,13 +128,7 @@ def instances() -> list[Home]:
 def write_json(path: Path, value: Any, *, mode: int = 0o600) -> None:
     """Write `value` as JSON so that a reader, or a crash, sees the old file or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "w", encoding="utf8") as file:
-        json.dump(value, file, ensure_ascii=False, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)
+    files.replace(path, json.dumps(value, ensure_ascii=False, indent=2).encode(), mode=mode)
 
 
 def read_json(path: Path) -> Any:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 from client.errors import StoreError
+from ledger import files
 
 _PRIVATE = 0o700
 
@@ -30,24 +29,6 @@ def write_atomically(path: Path, data: bytes) -> None:
         StoreError: no space, or not allowed; a file that was there before is still whole.
     """
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(path)
-        except OSError:
-            Path(name).unlink(missing_ok=True)
-            raise
-        _sync_directory(path.parent)
+        files.replace(path, data)
     except OSError as err:
         raise StoreError(f"the file {path.name} cannot be written: {err.strerror}") from err
-
-
-def _sync_directory(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -77,7 +77,7 @@ class CeremonyFolder:
                 "trustees": [to_hex(account) for account in ceremony.trustees],
             }
         )
-        if write_once(self.path / CEREMONY_NAME, data) != data:
+        if write_once(self.path / CEREMONY_NAME, data, _SIZE_MAX) != data:
             raise CeremonyRefused(f"{self.path.name}: another ceremony is in this folder")
 
     def ceremony(self) -> Ceremony:
@@ -127,7 +127,7 @@ class CeremonyFolder:
             CeremonyRefused: another message of this trustee is there already.
         """
         path = self._message(kind, index)
-        written = write_once(path, message + signer.sign(_digest(message)))
+        written = write_once(path, message + signer.sign(_digest(message)), _SIZE_MAX)
         if written[:-SIGNATURE_BYTES] != message:
             raise CeremonyRefused(f"{path.name}: another message of this trustee is there already")
 
@@ -138,7 +138,7 @@ class CeremonyFolder:
             CeremonyRefused: another key is there: trustees saw different messages.
         """
         data = canonical_json(dict(record))
-        if write_once(self.path / KEY_NAME, data) != data:
+        if write_once(self.path / KEY_NAME, data, _SIZE_MAX) != data:
             raise CeremonyRefused(f"{KEY_NAME}: another trustee came to another key")
 
     def standing(self, ceremony: Ceremony) -> Standing:

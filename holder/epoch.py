@@ -8,11 +8,14 @@ restored from a backup.
 from __future__ import annotations
 
 import fcntl
-import os
 import threading
 from pathlib import Path
+from typing import Final
 
 from holder.errors import StoreError
+from ledger import files
+
+_DIGITS_MAX: Final = 20
 
 
 class EpochFile:
@@ -35,7 +38,7 @@ class EpochFile:
             return 0
         except (OSError, UnicodeDecodeError) as err:
             raise StoreError("the epoch file cannot be read") from err
-        if not text.isdigit():
+        if not text.isdigit() or len(text) > _DIGITS_MAX:
             raise StoreError("expected a number in the epoch file")
         return int(text)
 
@@ -51,26 +54,12 @@ class EpochFile:
                 self._last = epoch
 
     def _write(self, epoch: int) -> None:
-        temporary = self.path.with_name(f"{self.path.name}.new")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.with_name(f"{self.path.name}.lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)  # the command line writes beside a running node
                 if epoch <= self.read():
                     return
-                with temporary.open("w", encoding="ascii") as file:
-                    file.write(f"{epoch}\n")
-                    file.flush()
-                    os.fsync(file.fileno())
-                temporary.replace(self.path)
-                _sync_directory(self.path.parent)
+                files.replace(self.path, f"{epoch}\n".encode())
         except OSError as err:
             raise StoreError("the epoch file cannot be written") from err
-
-
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

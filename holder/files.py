@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from pathlib import Path
 
 from holder.errors import CeremonyRefused
+from ledger import files
 
 
 def read_limited(path: Path, size_max: int) -> bytes:
@@ -25,24 +24,16 @@ def read_limited(path: Path, size_max: int) -> bytes:
     return data
 
 
-def write_once(path: Path, data: bytes) -> bytes:
+def write_once(path: Path, data: bytes, size_max: int) -> bytes:
     """Write a file where there is none, whole or not at all; return what stands there then.
 
     Raises:
-        CeremonyRefused: it cannot be written.
+        CeremonyRefused: it cannot be written, or what stands there is longer than `size_max`.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(temporary, path)  # fails where there is a file: two writers cannot both succeed
-        except FileExistsError:
-            return path.read_bytes()
-        finally:
-            temporary.unlink()
+        files.write_new(path, data, mode=files.SHARED)
+    except FileExistsError:
+        return read_limited(path, size_max)
     except OSError as err:
         raise CeremonyRefused(f"{path.name} cannot be written: {err.strerror}") from err
     return data

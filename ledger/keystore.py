@@ -2,8 +2,7 @@
 
 The `crypto` section is a Web3 Secret Storage V3 keystore (scrypt, AES-128-CTR), which wallets can open;
 the `x25519` section is ours: AES-256-GCM under a key derived from the same scrypt output, authenticating
-the whole file. Files are written with mode 0600, through a temporary file, an fsync and a link or
-rename.
+the whole file. Files are written with mode 0600, whole or not at all (`ledger.files`).
 
 Source: Web3 Secret Storage Definition, version 3; RFC 7914 (scrypt); RFC 5869 (HKDF).
 """
@@ -13,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
 import secrets
 import uuid
 from collections.abc import Mapping
@@ -28,6 +26,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from ledger import files
 from ledger.encoding import canonical_json, keccak, parse_hex, parse_json, require_keys
 from ledger.errors import (
     KeystoreError,
@@ -142,13 +141,15 @@ def change_passphrase(path: Path, old: str, new: str) -> None:
     """Seal the same keys under another passphrase, in one atomic replacement.
 
     Raises:
-        KeystoreError: the new passphrase is too short; else as `load`.
+        KeystoreError: the new passphrase is too short, or the file cannot be written; else as `load`.
     """
     if len(new) < PASSPHRASE_MIN:
         raise KeystoreError(f"expected a passphrase of at least {PASSPHRASE_MIN} characters")
-    temporary = _write_temporary(path, _seal(load(path, old), new))
-    temporary.replace(path)
-    _sync_directory(path.parent)
+    sealed = _seal(load(path, old), new)
+    try:
+        files.replace(path, sealed)
+    except OSError as err:
+        raise KeystoreError(f"{path} cannot be written: {err.strerror}") from err
 
 
 # --- format ----------------------------------------------------------------------------------------------
@@ -287,31 +288,8 @@ def write_new(path: Path, data: bytes) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary = _write_temporary(path, data)
-        try:
-            os.link(temporary, path)  # fails when the target exists: two writers cannot both succeed
-        except FileExistsError as err:
-            raise KeystoreExists(f"{path} exists and is not overwritten") from err
-        finally:
-            temporary.unlink()
-        _sync_directory(path.parent)
+        files.write_new(path, data)
+    except FileExistsError as err:
+        raise KeystoreExists(f"{path} exists and is not overwritten") from err
     except OSError as err:
         raise KeystoreError(f"{path} cannot be written: {err.strerror}") from err
-
-
-def _write_temporary(path: Path, data: bytes) -> Path:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    return temporary
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
