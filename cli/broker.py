@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +11,7 @@ import typer
 from cli import accounts
 from cli.errors import CliError
 from cli.home import Home, read_json
+from cli.options import HomeOption, JsonOption
 from cli.output import print_json, print_table
 
 if TYPE_CHECKING:  # what speaks HTTP is imported where it speaks: the command line also verifies offline
@@ -21,11 +21,6 @@ if TYPE_CHECKING:  # what speaks HTTP is imported where it speaks: the command l
     from ledger.types import Digest
 
 app = typer.Typer(help="Listings, assets, participants and bond of the broker.", no_args_is_help=True)
-
-HomeOption = Annotated[
-    Path | None, typer.Option("--home", help="The instance; the current one if not given.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def publish_listing(url: str, keys: Keys, name: str, title: str, assets: list[Digest]) -> None:
@@ -50,12 +45,17 @@ def publish_listing(url: str, keys: Keys, name: str, title: str, assets: list[Di
 
 
 def problem(answer: httpx.Response) -> str:
-    """Return the one-line reason of a problem+json answer."""
+    """Return the one-line reason of a problem+json answer; of anything else, its status."""
+    from ledger.encoding import parse_json, printable
+    from ledger.errors import MalformedValue
+
     try:
-        body = answer.json()
-    except json.JSONDecodeError:
-        return f"HTTP {answer.status_code}"
-    return f"{body.get('title', 'HTTP ' + str(answer.status_code))}: {body.get('detail', '')}".rstrip(": ")
+        body = parse_json(answer.content)
+    except MalformedValue:
+        body = None
+    given = body if isinstance(body, dict) else {}
+    title, detail = given.get("title", f"HTTP {answer.status_code}"), given.get("detail", "")
+    return printable(f"{title}: {detail}").rstrip(": ")
 
 
 def fetch_items(home: Home, resource: str, *, who: str = "exchange") -> list[dict[str, Any]]:
@@ -77,11 +77,31 @@ def fetch_items(home: Home, resource: str, *, who: str = "exchange") -> list[dic
             answer = http.get(resource, params={"limit": 100, **({"cursor": cursor} if cursor else {})})
             if answer.status_code != 200:
                 raise CliError(problem(answer))
-            page = answer.json()
+            page = _page(answer.content)
             items += page["items"]
             cursor = page["next"]
             if cursor is None:
                 return items
+
+
+def _page(content: bytes) -> dict[str, Any]:
+    """Read one page of a list: its items and the cursor of the next one.
+
+    Raises:
+        CliError: it is something else.
+    """
+    from ledger.encoding import parse_json
+    from ledger.errors import MalformedValue
+
+    try:
+        page = parse_json(content)
+    except MalformedValue:
+        page = None
+    items, cursor = (page.get("items"), page.get("next")) if isinstance(page, dict) else (None, None)
+    is_page = isinstance(items, list) and all(isinstance(item, dict) for item in items)
+    if not is_page or not isinstance(cursor, str | None):
+        raise CliError("the exchange does not answer as it should: expected a page of a list")
+    return {"items": items, "next": cursor}
 
 
 def _show(home: Path | None, resource: str, columns: list[str], as_json: bool) -> None:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli import accounts
-from cli.errors import CliError
+from cli.errors import CliError, named
 from cli.home import Home, read_json
+from cli.options import HomeOption, JsonOption, PassphraseOption
 from cli.output import Stages, print_json, print_table
 
 if TYPE_CHECKING:
@@ -23,11 +24,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Ask questions, get verified answers.", no_args_is_help=True)
 
-HomeOption = Annotated[
-    Path | None, typer.Option("--home", help="The instance; the current one if not given.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-PassphraseOption = Annotated[Path | None, typer.Option("--passphrase-file", help="File with the passphrase.")]
 RhoOption = Annotated[
     str | None, typer.Option("--rho", help="ρ to spend; else the policy's for one request.")
 ]
@@ -47,9 +43,8 @@ PurposeOption = Annotated[str | None, typer.Option("--purpose", help="One of the
 @contextmanager
 def _buyer(home: Path | None, passphrase_file: Path | None) -> Iterator[Buyer]:
     from client.buyer import Buyer
-    from client.errors import ClientError, QueryRejected
+    from client.errors import QueryRejected
     from client.settings import ClientSettings
-    from ledger.errors import LedgerError
     from ledger.types import Deployment
 
     found = Home.find(home)
@@ -61,13 +56,12 @@ def _buyer(home: Path | None, passphrase_file: Path | None) -> Iterator[Buyer]:
         deployment=Deployment.from_json(read_json(found.deployment)),
         cache=found.cache,
     )
-    try:
-        with Buyer(settings, accounts.open_existing(found, "buyer", passphrase_file).signer) as buyer:
+    signer = accounts.open_existing(found, "buyer", passphrase_file).signer
+    with named(), Buyer(settings, signer) as buyer:
+        try:
             yield buyer
-    except QueryRejected as err:
-        raise CliError("\n".join([err.title, *(_violation(each) for each in err.violations)])) from err
-    except (ClientError, LedgerError) as err:
-        raise CliError(f"{type(err).__name__}: {err}") from err
+        except QueryRejected as err:
+            raise CliError("\n".join([err.title, *(_violation(each) for each in err.violations)])) from err
 
 
 def _violation(violation: Any) -> str:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.errors import CliError
+from cli.errors import CliError, named
+from cli.options import JsonOption
 from cli.output import Stages, print_json, print_table
-from cli.trustee import named
 
 if TYPE_CHECKING:
     from privacy.deposit.stored import Deposit
@@ -21,7 +21,6 @@ app = typer.Typer(help="An encrypted deposit: make, check, show.", no_args_is_he
 FolderArgument = Annotated[Path, typer.Argument(help="The deposit's folder.")]
 PolicyOption = Annotated[Path, typer.Option("--policy", help="The policy, with `deposit`.")]
 WorkersOption = Annotated[int, typer.Option(help="Processes that work on it.", min=1)]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @app.command()

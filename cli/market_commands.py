@@ -9,9 +9,8 @@ import typer
 
 from cli.errors import CliError
 from cli.home import Home, instances, state_root
+from cli.options import JsonOption
 from cli.output import Stages, notes, print_json, print_table
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def up(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,7 +13,8 @@ from cli.broker import problem
 from cli.errors import CliError
 from cli.home import Home, read_json
 from cli.licence import keyring
-from cli.licence.options import CredentialArgument, JsonOption, KeyOption, PassphraseOption, read_text
+from cli.licence.options import CredentialArgument, KeyOption, read_text
+from cli.options import HomeOption, JsonOption, PassphraseOption
 from cli.output import print_json, print_table
 
 if TYPE_CHECKING:
@@ -39,9 +39,7 @@ def present(
             help="Address of the city's service; the exchange asks if not given.",
         ),
     ] = None,
-    home: Annotated[
-        Path | None, typer.Option("--home", help="The instance; the current one if not given.")
-    ] = None,
+    home: HomeOption = None,
     passphrase_file: PassphraseOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -6,22 +6,36 @@ import getpass
 import os
 import secrets
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from cli.errors import CliError
 from cli.home import Home
+from ledger import files
 
 
 def make(home: Home, name: str) -> str:
     """Return the passphrase of `name`, made now and kept in the instance's passphrase folder if there is none yet."""
     path = home.passphrases / name
     if not path.exists():
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(secrets.token_urlsafe(24) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        with suppress(FileExistsError):  # that of another process, made meanwhile
+            files.write_new(path, (secrets.token_urlsafe(24) + "\n").encode())
     return path.read_text(encoding="ascii").strip()
+
+
+def forget(home: Home, name: str) -> None:
+    """Delete the passphrase that `make` made as `name`, if there is one."""
+    (home.passphrases / name).unlink(missing_ok=True)
+
+
+def find(home: Home, name: str, file: Path | None, *, what: str) -> str:
+    """Return the passphrase for `what`: from `file`, else the one that `make` made as `name`, else as `obtain`.
+
+    Raises:
+        CliError: there is none to be had.
+    """
+    made = home.passphrases / name
+    return obtain(file or (made if made.is_file() else None), what=what)
 
 
 def obtain(file: Path | None, *, what: str) -> str:
@@ -34,14 +48,37 @@ def obtain(file: Path | None, *, what: str) -> str:
         Path(os.environ["SHUYAO_PASSPHRASE_FILE"]) if "SHUYAO_PASSPHRASE_FILE" in os.environ else None
     )
     if path is not None:
-        if not path.is_file():
-            raise CliError(f"passphrase file {path} does not exist")
-        text = path.read_text(encoding="utf8").strip()
-        if not text:
-            raise CliError(f"passphrase file {path} is empty")
-        return text
-    if not sys.stdin.isatty():
-        raise CliError(
-            f"the keystore of {what} needs a passphrase: give --passphrase-file FILE or SHUYAO_PASSPHRASE_FILE"
-        )
+        return _read(path)
+    _require_terminal(
+        f"the keystore of {what} needs a passphrase: give --passphrase-file FILE or SHUYAO_PASSPHRASE_FILE"
+    )
     return getpass.getpass(f"passphrase of {what}: ")
+
+
+def choose(file: Path | None, *, what: str) -> str:
+    """Return a new passphrase for `what`: from `file`, else asked for twice on the terminal.
+
+    Raises:
+        CliError: the file is absent or empty, there is no terminal to ask at, or the two differ.
+    """
+    if file is not None:
+        return _read(file)
+    _require_terminal(f"the keystore of {what} needs a new passphrase: give --new-passphrase-file FILE")
+    chosen = getpass.getpass(f"new passphrase of {what}: ")
+    if getpass.getpass("once more: ") != chosen:
+        raise CliError("the two passphrases differ; nothing is changed")
+    return chosen
+
+
+def _read(path: Path) -> str:
+    if not path.is_file():
+        raise CliError(f"passphrase file {path} does not exist")
+    text = path.read_text(encoding="utf8").strip()
+    if not text:
+        raise CliError(f"passphrase file {path} is empty")
+    return text
+
+
+def _require_terminal(otherwise: str) -> None:
+    if not sys.stdin.isatty():
+        raise CliError(otherwise)

@@ -13,6 +13,7 @@ import typer
 
 from cli.errors import CliError
 from cli.home import repository_root
+from cli.options import JsonOption
 from cli.output import print_json, print_table
 
 FULL = (
@@ -72,7 +73,7 @@ def bench(
         typer.Option(help="licence-city: share of a city's 52,150,000 licences.", min=0.0002, max=1),
     ] = None,
     count: Annotated[int | None, typer.Option(help="crash: how many kills.", min=1)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Measure one figure beside its peer, in one run, with the environment printed."""
     if name not in BENCHMARKS:

@@ -13,6 +13,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from cli.errors import CliError
+from cli.options import JsonOption
 from cli.output import console, notes, print_json, print_table
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def replay(
     differences: Annotated[
         Path | None, typer.Option(help="Write every difference to this file, one JSON object a line.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Replay a log: exit 0 nothing differs, 1 differences, 2 cannot be read."""
     from ledger.errors import LedgerError

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli import accounts
-from cli.errors import CliError
+from cli.errors import CliError, named
 from cli.home import Home
+from cli.options import HomeOption, JsonOption, NumberOption, PassphraseOption
 from cli.output import print_json, print_table
 
 if TYPE_CHECKING:
@@ -25,28 +26,9 @@ app = typer.Typer(
 )
 
 FolderArgument = Annotated[Path, typer.Argument(help="The ceremony's folder, which all trustees share.")]
-HomeOption = Annotated[
-    Path | None, typer.Option("--home", help="The instance; the current one if not given.")
-]
-NumberOption = Annotated[int, typer.Option("--number", help="Which holder of the instance.", min=1)]
-PassphraseOption = Annotated[Path | None, typer.Option("--passphrase-file", help="File with the passphrase.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 NowOption = Annotated[
     bool, typer.Option("--now", help="Do not wait for trustees whose messages are missing.")
 ]
-
-
-@contextmanager
-def named() -> Iterator[None]:
-    """Turn the errors that a trustee can do something about into one line."""
-    from holder.errors import HolderError
-    from ledger.errors import LedgerError
-    from privacy.errors import PrivacyError
-
-    try:
-        yield
-    except (HolderError, LedgerError, PrivacyError) as err:
-        raise CliError(f"{type(err).__name__}: {err}") from err
 
 
 def open_keys(home: Path | None, number: int, passphrase_file: Path | None) -> TrusteeKeys:

@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 
-from cli.errors import CliError
+from cli.errors import CliError, named
 from cli.home import read_json, state_root
+from cli.options import JsonOption
 from cli.output import Stages, console, print_json
-
-EXIT_CODES = {"VALID": 0, "INVALID": 1, "UNKNOWN": 3}
 
 
 def verify(
@@ -24,7 +23,7 @@ def verify(
         Path | None, typer.Option(help="The contracts you accept; else those of the receipt.")
     ] = None,
     confirmations: Annotated[int, typer.Option(help="Blocks that must follow an event.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Verify a receipt: exit 0 valid, 1 invalid (naming the first step that fails), 3 unknown."""
     from client.curves import Backend
@@ -36,11 +35,13 @@ def verify(
         data = receipt.read_bytes()
     except OSError as err:
         raise CliError(f"cannot read {receipt}: {err.strerror}") from err
-    accepted = Deployment.from_json(read_json(deployment)) if deployment else None
+    with named():
+        accepted = Deployment.from_json(read_json(deployment)) if deployment else None
+        chain = Chain(rpc) if rpc else None
     with Stages(quiet=as_json or not second).stage("verify", "generators, by py_ecc") as stage:
         verdict = verify_receipt(
             data,
-            Chain(rpc) if rpc else None,
+            chain,
             backend=Backend.REFERENCE if second else Backend.ARKWORKS,
             deployment=accepted,
             confirmations=confirmations,
@@ -55,4 +56,4 @@ def verify(
             mark = {True: "[green]✓[/green]", False: "[red]✗[/red]", None: "[yellow]?[/yellow]"}[step.ok]
             console.print(f"{mark} {step.number:>2} {step.name}: {step.detail}", highlight=False)
         console.print(f"[bold]{verdict.status.name}[/bold]")
-    raise typer.Exit(EXIT_CODES[verdict.status.name])
+    raise typer.Exit(verdict.exit_code)

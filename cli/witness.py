@@ -10,6 +10,7 @@ import typer
 from cli.errors import CliError
 from cli.home import read_json, write_json
 from cli.licence import keyring
+from cli.options import JsonOption, PassphraseOption
 from cli.output import print_json, print_table
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 app = typer.Typer(help="A witness of licence logs.", no_args_is_help=True)
 
 FolderArgument = Annotated[Path, typer.Argument(help="The witness's folder.")]
-PassphraseOption = Annotated[Path | None, typer.Option("--passphrase-file", help="File with the passphrase.")]
 KEY = "witness"
 
 
@@ -147,7 +147,7 @@ def run(folder: FolderArgument, passphrase_file: PassphraseOption = None) -> Non
 
 
 @app.command()
-def show(folder: FolderArgument, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+def show(folder: FolderArgument, as_json: JsonOption = False) -> None:
     """Show the witness's key and the logs that it watches."""
     settings = load_settings(folder)
     if as_json:

@@ -8,13 +8,12 @@ from typing import Any
 
 from cli.demo.costs import gas_by_step, transactions
 from cli.demo.kinds import Demo, DemoTables
-from cli.errors import CliError
+from cli.errors import CliError, named
 from cli.home import Home
 from cli.market import Market, MarketPlan
 from cli.output import Stages
 from cli.rho import rho_to_micro
 from client.buyer import Buyer
-from client.errors import ClientError
 from client.settings import ClientSettings
 from client.types import Answer, Progress, Quote, Status
 from client.verify import verify_receipt
@@ -63,7 +62,7 @@ def run(home: Home, plan: DemoPlan, stages: Stages) -> dict[str, Any]:
 
 def _ask(buyer: Buyer, market: Market, plan: DemoPlan, stages: Stages) -> tuple[Quote, Answer]:
     rho_micro = None if plan.rho is None else rho_to_micro(plan.rho)
-    try:
+    with named():
         with stages.stage("quote", "quote: plan, price, expected error"):
             quote = plan.demo.quote(buyer, market, rho_micro)
         with stages.stage("submit", "signed request"):
@@ -74,8 +73,6 @@ def _ask(buyer: Buyer, market: Market, plan: DemoPlan, stages: Stages) -> tuple[
         with stages.stage("settle", "accept and settle"):
             buyer.accept(request_id)
             _await_settled(market, request_id)
-    except ClientError as err:
-        raise CliError(f"{type(err).__name__}: {err}") from err
     return quote, answer
 
 

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from cli.errors import CliError
-from cli.licence.options import JsonOption, OutOption, PassphraseOption, named, read_public, write_out
+from cli.errors import CliError, named
+from cli.licence.options import OutOption, read_public, write_out
+from cli.options import JsonOption, PassphraseOption
 from cli.output import print_json, print_table
 
 FolderOption = Annotated[Path, typer.Option("--city", help="The city's folder.")]

@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.errors import CliError
+from cli.errors import CliError, named
 from cli.licence import keyring
 from cli.licence.options import (
     CityOption,
     CredentialArgument,
     IssuerOption,
-    JsonOption,
     KeyOption,
     OutOption,
-    PassphraseOption,
     ReasonOption,
     find_kind,
     read_public,
@@ -27,6 +25,7 @@ from cli.licence.options import (
     read_values,
     write_out,
 )
+from cli.options import JsonOption, PassphraseOption
 from cli.output import print_json, print_table
 
 if TYPE_CHECKING:
@@ -77,7 +76,6 @@ def supersede(
 ) -> None:
     """Issue the next version of a licence; the former one is cancelled by it."""
     from cli.licence.department import ref_of
-    from cli.licence.options import named
     from ledger.licences.sdjwt import parse
 
     former = read_text(credential)
@@ -113,7 +111,6 @@ def transfer(
 ) -> None:
     """Let a licence go to another city (`--out-of`), or take one over from there (`--in`)."""
     from cli.licence.department import ref_of
-    from cli.licence.options import named
     from ledger.licences.sdjwt import parse
 
     text = read_text(credential)
@@ -189,7 +186,6 @@ def show(
 ) -> None:
     """Show what a credential or presentation says; nothing is verified."""
     from cli.licence.department import ref_of
-    from cli.licence.options import named
     from ledger.licences.sdjwt import parse
 
     text = read_text(credential)
@@ -267,7 +263,6 @@ def _time(text: str) -> int:
 def _department(city: str, key: Path, issuer: str, passphrase_file: Path | None) -> Iterator[Department]:
     from cli.licence.client import CityClient
     from cli.licence.department import Department
-    from cli.licence.options import named
 
     opened = keyring.open_key(key, passphrase_file)
     with CityClient(city) as client, named():

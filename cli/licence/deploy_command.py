@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.errors import CliError
-from cli.licence.options import JsonOption, named
+from cli.errors import CliError, named
+from cli.options import JsonOption
 from cli.output import Stages, print_json, print_table
 
 if TYPE_CHECKING:

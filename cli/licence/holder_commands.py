@@ -7,19 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.errors import CliError
+from cli.errors import CliError, named
 from cli.licence import keyring
-from cli.licence.options import (
-    CityOption,
-    CredentialArgument,
-    JsonOption,
-    KeyOption,
-    OutOption,
-    PassphraseOption,
-    named,
-    read_text,
-    write_out,
-)
+from cli.licence.options import CityOption, CredentialArgument, KeyOption, OutOption, read_text, write_out
+from cli.options import JsonOption, PassphraseOption
 from cli.output import print_json, print_table
 
 
@@ -54,11 +45,17 @@ def qr(
         Path | None, typer.Option("--out", "-o", help="A .png or .svg; else the terminal.")
     ] = None,
 ) -> None:
-    """Write a presentation as a QR code."""
+    """Write a presentation that proves its bearer as a QR code; who photographs it can use it for a minute only."""
     from ledger.licences import qr as codes
+    from ledger.licences.sdjwt import parse
 
     text = read_text(presentation)
     with named():
+        if parse(text).key_binding is None:
+            raise CliError(
+                f"{presentation} proves no bearer, so that it would serve whoever photographs it, for ever: "
+                "make it with `licence disclose --key --nonce --audience`"
+            )
         if out is None:
             typer.echo(codes.terminal(text))
         elif out.suffix == ".svg":

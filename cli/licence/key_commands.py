@@ -9,17 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.errors import CliError
+from cli.errors import CliError, named
 from cli.licence import keyring
-from cli.licence.options import (
-    CityOption,
-    IssuerOption,
-    JsonOption,
-    PassphraseOption,
-    find_kind,
-    named,
-    read_public,
-)
+from cli.licence.options import CityOption, IssuerOption, find_kind, read_public
+from cli.options import JsonOption, PassphraseOption
 from cli.output import print_json, print_table
 
 if TYPE_CHECKING:

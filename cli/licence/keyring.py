@@ -92,5 +92,4 @@ def _passphrase(path: Path, file: Path | None, *, is_unattended: bool = False) -
     if is_unattended:
         home.passphrases.mkdir(parents=True, exist_ok=True, mode=0o700)
         return passphrases.make(home, path.stem)
-    made = home.passphrases / path.stem
-    return passphrases.obtain(file or (made if made.is_file() else None), what=path.stem)
+    return passphrases.find(home, path.stem, file, what=path.stem)

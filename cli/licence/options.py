@@ -1,49 +1,31 @@
-"""Options that several licence commands share, and how their files are read and written."""
+"""Options that several licence commands share beside those of `cli.options`, and how their files are read and written."""
 
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.errors import CliError
-from ledger.errors import LedgerError
+from cli.errors import CliError, named
+from ledger import files
 
 if TYPE_CHECKING:
     from ledger.licences.keys import PublicKey
     from ledger.licences.schema import LicenceType
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 CityOption = Annotated[
     str, typer.Option("--city", envvar="SHUYAO_CITY", help="Address of the city's licence service.")
 ]
 KeyOption = Annotated[Path, typer.Option("--key", help="The encrypted key file.")]
-PassphraseOption = Annotated[Path | None, typer.Option("--passphrase-file", help="File with the passphrase.")]
 IssuerOption = Annotated[str, typer.Option("--issuer", help="The department's unified social credit code.")]
 OutOption = Annotated[
     Path | None, typer.Option("--out", "-o", help="Write here instead of to standard output.")
 ]
 CredentialArgument = Annotated[Path, typer.Argument(help="File with the credential.")]
 ReasonOption = Annotated[str, typer.Option(help="Why, up to 64 characters; no personal data.")]
-
-
-@contextmanager
-def named() -> Iterator[None]:
-    """Show what the packages below refuse as one line.
-
-    Raises:
-        CliError: with the refusal's class and message.
-    """
-    try:
-        yield
-    except LedgerError as err:
-        raise CliError(f"{type(err).__name__}: {err}") from err
 
 
 def read_text(path: Path) -> str:
@@ -69,9 +51,7 @@ def write_out(path: Path | None, data: str | bytes) -> None:
         sys.stdout.write(raw.decode("utf8") + "\n")
         return
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(raw)
+        files.write_new(path, raw)
     except FileExistsError as err:
         raise CliError(f"{path} exists and is not overwritten") from err
     except OSError as err:

@@ -11,9 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from cli.errors import CliError
+from cli.errors import CliError, named
 from cli.home import Home, read_json
-from cli.licence.options import named
 from ledger.errors import ContractReverted, LedgerError
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.errors import CliError
+from cli.options import JsonOption
 from cli.output import console, print_json, print_table
 from ledger.errors import LedgerError
 
@@ -27,7 +28,7 @@ def verify(
     ] = None,
     audience: Annotated[str | None, typer.Option(help="Whom the presentation must be for.")] = None,
     now: Annotated[int | None, typer.Option("--now", help="Unix seconds; else this machine's clock.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Verify a bundle offline: exit 0 VALID, 1 INVALID, 3 UNKNOWN."""
     forbid_sockets()

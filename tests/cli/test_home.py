@@ -7,8 +7,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from typer.testing import CliRunner
 
 from cli import passphrases, processes
+from cli.app import app
 from cli.errors import CliError, ProcessFailed
 from cli.home import Home, instances, read_json, write_json
 from cli.keeper import ChainSettings, Keeper
@@ -116,3 +118,12 @@ def test_an_error_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     assert done.stdout == ""
     assert done.stderr.startswith("shuyao: no market in")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("option", ["--rpc", "--deployment"])
+def test_a_verifier_is_told_in_one_line_what_is_wrong_with_its_options(tmp_path: Path, option: str) -> None:
+    (tmp_path / "receipt").write_bytes(b"{}")
+    (tmp_path / "deployment").write_text("{}")
+    given = "no address of a node" if option == "--rpc" else str(tmp_path / "deployment")
+    with pytest.raises(CliError, match=r"^(ChainUnreachable|MalformedValue): "):
+        CliRunner().invoke(app, ["verify", str(tmp_path / "receipt"), option, given], catch_exceptions=False)
