@@ -10,20 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cli import accounts
-from cli.demo import electricity as generator
-from cli.demo.kinds import DemoOptions, DemoTables
+from cli.demo import tables
+from cli.demo.kinds import DemoTables, ExampleDemo
 from cli.demo.plaintext import plaintext_rows
 from cli.deposit import write_policy
-from cli.errors import CliError
-from cli.home import Home, repository_root
-from cli.trustee import named
+from cli.errors import named
+from cli.home import Home
 from privacy.policy import Policy
 from privacy.sql import parse_query
 
 if TYPE_CHECKING:
     from cli.market import Market
-    from client.buyer import Buyer
-    from client.types import Answer, Quote
+    from client.types import Answer
     from ledger.keystore import Keys
 
 TRUSTEES: Final = 5
@@ -31,25 +29,11 @@ THRESHOLD: Final = 3
 _TABLE: Final = "electricity.parquet"
 
 
-def example(name: str) -> Path:
-    """Return a file of the example."""
-    return repository_root() / "examples" / "deposit" / name
-
-
 @dataclass(frozen=True, slots=True)
-class DepositDemo:
+class DepositDemo(ExampleDemo):
     """See `cli.demo.kinds.Demo`."""
 
-    options: DemoOptions
-
-    def __post_init__(self) -> None:
-        if self.options.data is not None:
-            raise CliError("--data goes with --kind sum")
-
-    @property
-    def sql(self) -> str:
-        """The question."""
-        return self.options.query or example("query.sql").read_text("utf8").strip()
+    EXAMPLE = "deposit"
 
     def tables(self, home: Home) -> DemoTables:
         """See `cli.demo.kinds.Demo`: the trustees make a key, the depositor encrypts, each trustee gets a copy."""
@@ -59,17 +43,12 @@ class DepositDemo:
         numbers = range(1, TRUSTEES + 1)
         with named():
             make_key(home.path / "ceremony", home, numbers, THRESHOLD)
-        write_policy(example("policy.template.yaml"), home.path / "ceremony" / "key.json", policy_file)
+        write_policy(self.example("policy.template.yaml"), home.path / "ceremony" / "key.json", policy_file)
         policy = Policy.from_yaml(policy_file.read_text("utf8"))
-        write_table(depositor / _TABLE, policy, self.options.rows)
+        tables.write_electricity(depositor / _TABLE, policy, 1, self.options.rows)
         with named():
             copies = deposit_copies(policy, depositor, home, numbers)
         return DemoTables(policy_file, copies)
-
-    def quote(self, buyer: Buyer, market: Market, rho_micro: int | None) -> Quote:
-        """See `cli.demo.kinds.Demo`."""
-        policy = market.policy
-        return buyer.quote(policy.listing, self.sql, purpose=policy.purposes[0], rho_micro=rho_micro)
 
     def plaintext(self, market: Market, tables: DemoTables, answer: Answer) -> list[list[Any]]:
         """See `cli.demo.kinds.Demo`; only the depositor's own table has it in the clear."""
@@ -102,18 +81,6 @@ def make_key(folder: Path, home: Home, numbers: Sequence[int], threshold: int) -
     for step in (CeremonyPart.announce, CeremonyPart.deal, CeremonyPart.receive, CeremonyPart.finish):
         for part in parts:
             step(part)
-
-
-def write_table(path: Path, policy: Policy, rows: int) -> None:
-    """Write the depositor's table, once."""
-    if path.exists():
-        return
-    towns, industries = (
-        [str(value) for value in column.domain or ()]
-        for name in ("town", "industry")
-        if (column := policy.column(name))
-    )
-    generator.write(path, 1, rows, towns=towns, industries=industries)
 
 
 def deposit_copies(policy: Policy, depositor: Path, home: Home, numbers: Sequence[int]) -> tuple[Path, ...]:

@@ -10,46 +10,31 @@ import sqlglot
 from sqlglot import exp
 
 from cli.demo import customers, tables
-from cli.demo.kinds import DemoOptions, DemoTables
+from cli.demo.kinds import DemoTables, ExampleDemo
 from cli.demo.plaintext import plaintext_rows
 from cli.errors import CliError
-from cli.home import Home, repository_root
+from cli.home import Home
 from privacy.join.kind import JoinPolicy
 from privacy.policy import Policy
 from privacy.sql import parse_query
 
 if TYPE_CHECKING:
     from cli.market import Market
-    from client.buyer import Buyer
-    from client.types import Answer, Quote
+    from client.types import Answer
 
 BANK: Final = "银行"
 POWER: Final = "供电"
 
 
-def example(name: str) -> Path:
-    """Return a file of the example."""
-    return repository_root() / "examples" / "join" / name
-
-
 @dataclass(frozen=True, slots=True)
-class JoinDemo:
+class JoinDemo(ExampleDemo):
     """See `cli.demo.kinds.Demo`."""
 
-    options: DemoOptions
-
-    def __post_init__(self) -> None:
-        if self.options.data is not None:
-            raise CliError("--data goes with --kind sum")
-
-    @property
-    def sql(self) -> str:
-        """The question."""
-        return self.options.query or example("query.sql").read_text("utf8").strip()
+    EXAMPLE = "join"
 
     def tables(self, home: Home) -> DemoTables:
         """See `cli.demo.kinds.Demo`."""
-        policy, rows = example("policy.yaml"), self.options.rows
+        policy, rows = self.example("policy.yaml"), self.options.rows
         terms = Policy.from_yaml(policy.read_text("utf8")).terms
         most = min((side.rows_max for side in terms.sides), default=0) if isinstance(terms, JoinPolicy) else 0
         if rows > most:
@@ -61,11 +46,6 @@ class JoinDemo:
             if not file.exists():
                 customers.write(file, made)
         return DemoTables(policy, files, (BANK, POWER))
-
-    def quote(self, buyer: Buyer, market: Market, rho_micro: int | None) -> Quote:
-        """See `cli.demo.kinds.Demo`."""
-        policy = market.policy
-        return buyer.quote(policy.listing, self.sql, purpose=policy.purposes[0], rho_micro=rho_micro)
 
     def plaintext(self, market: Market, tables: DemoTables, answer: Answer) -> list[list[Any]]:
         """See `cli.demo.kinds.Demo`."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 from cli.errors import CliError
-from cli.home import Home
+from cli.home import Home, repository_root
 from privacy.terms import PlanKind
 
 if TYPE_CHECKING:
@@ -75,6 +75,34 @@ class Demo(Protocol):
 
     def plaintext(self, market: Market, tables: DemoTables, answer: Answer) -> list[list[Any]]:
         """Compute in the clear what was asked; row by row beside the answer's rows, with the same columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleDemo:
+    """What the kinds share: a policy and a question of `examples/`, and one quote for it; a kind adds tables and plaintext."""
+
+    EXAMPLE: ClassVar[str]
+    """The kind's folder in `examples/`."""
+    options: DemoOptions
+
+    def __post_init__(self) -> None:
+        if self.options.data is not None:
+            raise CliError("--data goes with --kind sum")
+
+    @classmethod
+    def example(cls, name: str) -> Path:
+        """Return a file of the example."""
+        return repository_root() / "examples" / cls.EXAMPLE / name
+
+    @property
+    def sql(self) -> str:
+        """The question."""
+        return self.options.query or self.example("query.sql").read_text("utf8").strip()
+
+    def quote(self, buyer: Buyer, market: Market, rho_micro: int | None) -> Quote:
+        """See `Demo`."""
+        policy = market.policy
+        return buyer.quote(policy.listing, self.sql, purpose=policy.purposes[0], rho_micro=rho_micro)
 
 
 def usual_rows(kind: PlanKind) -> int:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli.demo import tables
-from cli.demo.kinds import DemoOptions, DemoTables
+from cli.demo.kinds import DemoTables, ExampleDemo
 from cli.demo.plaintext import plaintext_rows
-from cli.errors import CliError
-from cli.home import Home, repository_root
+from cli.home import Home
 from client.models import Model
 from privacy.sql import parse_query
 
@@ -20,34 +18,20 @@ if TYPE_CHECKING:
     from client.types import Answer, Quote
 
 
-def example(name: str) -> Path:
-    """Return a file of the example."""
-    return repository_root() / "examples" / "score" / name
-
-
 @dataclass(frozen=True, slots=True)
-class ScoreDemo:
+class ScoreDemo(ExampleDemo):
     """See `cli.demo.kinds.Demo`."""
 
-    options: DemoOptions
-
-    def __post_init__(self) -> None:
-        if self.options.data is not None:
-            raise CliError("--data goes with --kind sum")
-
-    @property
-    def sql(self) -> str:
-        """The question."""
-        return self.options.query or example("query.sql").read_text("utf8").strip()
+    EXAMPLE = "score"
 
     @property
     def model(self) -> Model:
         """The buyer's weights."""
-        return Model.from_file(example("model.yaml"))
+        return Model.from_file(self.example("model.yaml"))
 
     def tables(self, home: Home) -> DemoTables:
         """See `cli.demo.kinds.Demo`."""
-        policy = example("policy.yaml")
+        policy = self.example("policy.yaml")
         return DemoTables(policy, tables.electricity(home, holders=1, rows=self.options.rows)[1])
 
     def quote(self, buyer: Buyer, market: Market, rho_micro: int | None) -> Quote:

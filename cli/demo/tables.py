@@ -27,16 +27,22 @@ def electricity_policy() -> Path:
 def electricity(home: Home, *, holders: int, rows: int) -> tuple[Path, tuple[Path, ...]]:
     """Write the generated tables, once; returns the policy and the files."""
     policy = Policy.from_yaml(electricity_policy().read_text(encoding="utf8"))
+    files = tuple(data_folder(home, number) / "electricity.parquet" for number in range(1, holders + 1))
+    for number, file in enumerate(files, start=1):
+        write_electricity(file, policy, number, rows)
+    return electricity_policy(), files
+
+
+def write_electricity(path: Path, policy: Policy, number: int, rows: int) -> None:
+    """Write one generated table, once, over the towns and industries of a policy."""
+    if path.exists():
+        return
     towns, industries = (
-        [str(v) for v in column.domain or ()]
+        [str(value) for value in column.domain or ()]
         for name in ("town", "industry")
         if (column := policy.column(name))
     )
-    files = tuple(data_folder(home, number) / "electricity.parquet" for number in range(1, holders + 1))
-    for number, file in enumerate(files, start=1):
-        if not file.exists():
-            generator.write(file, number, rows, towns=towns, industries=industries)
-    return electricity_policy(), files
+    generator.write(path, number, rows, towns=towns, industries=industries)
 
 
 def split(home: Home, data: Path, policy_file: Path, *, holders: int = HOLDERS) -> tuple[Path, ...]:

@@ -5,10 +5,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from cli.demo import customers, score
+from cli.demo import customers
 from cli.demo.join import JoinDemo, joined
 from cli.demo.kinds import DemoOptions, make_demo, usual_rows
 from cli.demo.plaintext import plaintext_rows
+from cli.demo.score import ScoreDemo
 from cli.errors import CliError
 from cli.home import Home
 from client.models import Model
@@ -110,8 +111,8 @@ def test_the_join_demo_has_no_more_rows_than_its_policy(tmp_path: Path) -> None:
 
 
 def test_the_examples_model_fits_the_examples_policy() -> None:
-    policy = Policy.from_yaml(score.example("policy.yaml").read_text(encoding="utf8"))
-    model = Model.from_file(score.example("model.yaml"))
+    policy = Policy.from_yaml(ScoreDemo.example("policy.yaml").read_text(encoding="utf8"))
+    model = Model.from_file(ScoreDemo.example("model.yaml"))
     assert policy.terms is not None
     assert set(policy.terms.to_json()["features"]) == set(model.weights)
 

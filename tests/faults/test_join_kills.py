@@ -10,7 +10,7 @@ import yaml
 from sqlalchemy import select
 
 from cli.demo import customers
-from cli.demo.join import BANK, POWER, example
+from cli.demo.join import BANK, POWER, JoinDemo
 from cli.market import MarketPlan
 from client.types import Answer, Status
 from holder.join import STATE_NAME
@@ -30,7 +30,7 @@ Places = dict[tuple[int, int], bytes]
 def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A bank and a power company, whose lists are short enough for a test."""
     home = make_home(tmp_path_factory.mktemp("join"), "market")
-    given: dict[str, Any] = yaml.safe_load(example("policy.yaml").read_text(encoding="utf8"))
+    given: dict[str, Any] = yaml.safe_load(JoinDemo.example("policy.yaml").read_text(encoding="utf8"))
     for side in given["join"]["sides"].values():
         side["list_max"] = LIST_MAX
     policy = home.path / "policy.yaml"
