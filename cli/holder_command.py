@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli import accounts
-from cli.errors import CliError
+from cli.errors import named
 from cli.home import Home, read_json
+from cli.options import HomeOption, JsonOption, NumberOption, PassphraseOption
 from cli.output import print_json, print_table
 
 if TYPE_CHECKING:
@@ -23,12 +24,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="A data holder's node.", no_args_is_help=True)
 
-HomeOption = Annotated[
-    Path | None, typer.Option("--home", help="The instance; the current one if not given.")
-]
-NumberOption = Annotated[int, typer.Option("--number", help="Which holder of the instance.", min=1)]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-PassphraseOption = Annotated[Path | None, typer.Option("--passphrase-file", help="File with the passphrase.")]
 RequestArgument = Annotated[str, typer.Argument(help="The request's id, or how it begins.")]
 
 
@@ -38,24 +33,12 @@ def _open(home: Path | None, number: int, passphrase_file: Path | None) -> tuple
 
 
 @contextmanager
-def _named() -> Iterator[None]:
-    from holder.errors import HolderError
-    from ledger.errors import LedgerError
-    from privacy.errors import PrivacyError
-
-    try:
-        yield
-    except (HolderError, LedgerError, PrivacyError) as err:
-        raise CliError(f"{type(err).__name__}: {err}") from err
-
-
-@contextmanager
 def _parts(home: Path | None, number: int, passphrase_file: Path | None) -> Iterator[Parts]:
     from holder.parts import Parts
     from holder.settings import load_settings
 
     _, folder, keys = _open(home, number, passphrase_file)
-    with _named(), Parts(load_settings(folder), keys) as parts:
+    with named(), Parts(load_settings(folder), keys) as parts:
         yield parts
 
 
@@ -69,7 +52,7 @@ def run(home: HomeOption = None, number: NumberOption = 1, passphrase_file: Pass
     stop = threading.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda _number, _frame: stop.set())
-    with _named():
+    with named():
         run_node(load_settings(folder), keys, stop, on_ready=(folder / "ready").touch)
 
 
@@ -82,11 +65,9 @@ def register(
     from ledger.types import address_from_hex
 
     found, folder, keys = _open(home, number, passphrase_file)
-    config = read_json(folder / "config.json")
-    broker = accounts.address(found, "exchange")
-    for asset in config["assets"]:
-        register_all(folder, keys, asset["name"], address_from_hex(broker))
-    typer.echo(f"registered: {', '.join(asset['name'] for asset in config['assets'])}")
+    register_all(folder, keys, address_from_hex(accounts.address(found, "exchange")))
+    names = [asset["name"] for asset in read_json(folder / "config.json")["assets"]]
+    typer.echo(f"registered: {', '.join(names)}")
 
 
 @app.command()

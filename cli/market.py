@@ -237,7 +237,7 @@ class Market:
         return self.plan.names[number - 1] if self.plan.names else self.policy.listing
 
     def _register(self, number: int) -> None:
-        register(self.home.holder(number), self._keys[f"holders/{number}"], self.policy.listing, self.broker)
+        register(self.home.holder(number), self._keys[f"holders/{number}"], self.broker)
 
     @property
     def broker(self) -> Address:
@@ -272,25 +272,23 @@ class Market:
                 done.result()
 
 
-def register(folder: Path, keys: Keys, listing: str, broker: Address) -> None:
-    """Register every asset of a holder's `config.json` with its budget line, and entrust it to the broker's listing.
+def register(folder: Path, keys: Keys, broker: Address) -> None:
+    """Register every asset of a holder's `config.json` with its budget line, and entrust it to a listing of the broker.
 
     Raises:
         CliError: the data do not fit their policy, or chain or exchange refuse; the message says which.
     """
     from holder.errors import HolderError
     from holder.parts import Parts
-    from holder.registration import entrust, open_line, register_asset
+    from holder.registration import register_all
     from holder.settings import load_settings
     from ledger.errors import LedgerError
+    from privacy.errors import PrivacyError
 
     try:
         with Parts(load_settings(folder), keys) as parts:
-            for asset in parts.settings.assets:
-                open_line(parts, asset.name)
-                register_asset(parts, asset.name)
-                entrust(parts, asset.name, listing=listing, broker=broker)
-    except (HolderError, LedgerError) as err:
+            register_all(parts, broker)
+    except (HolderError, LedgerError, PrivacyError) as err:
         raise CliError(f"{folder.name}: {type(err).__name__}: {err}") from err
 
 

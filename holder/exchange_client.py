@@ -16,7 +16,7 @@ from urllib.parse import quote
 import httpx
 
 from holder.errors import ExchangeMalformed, ExchangeMissing, ExchangeProblem, ExchangeUnreachable
-from ledger.encoding import parse_hex, parse_json
+from ledger.encoding import parse_hex, parse_json, printable
 from ledger.errors import MalformedValue
 from ledger.http_auth import SignedAuth
 from ledger.signing import Signer
@@ -153,10 +153,6 @@ class ExchangeClient:
 
     # --- registration -------------------------------------------------------------------------------------
 
-    def post_participant(self, name: str) -> None:
-        """Publish the holder's display name."""
-        self._json("POST", "/participants", body={"name": name})
-
     def post_asset(self, asset: Mapping[str, Any]) -> Mapping[str, Any]:
         """Publish an asset that is registered on the chain."""
         return self._json("POST", "/assets", body=asset)
@@ -247,7 +243,7 @@ def _problem(response: httpx.Response) -> ExchangeProblem:
     kind = ExchangeMissing if response.status_code == _NOT_FOUND else ExchangeProblem
     return kind(
         status=response.status_code,
-        kind=str(problem.get("type", "about:blank"))[:200],
-        title=str(problem.get("title") or response.reason_phrase)[:200],
-        detail=str(problem.get("detail") or "")[:500],
+        kind=printable(problem.get("type", "about:blank"))[:200],
+        title=printable(problem.get("title") or response.reason_phrase)[:200],
+        detail=printable(problem.get("detail") or "")[:500],
     )

@@ -31,6 +31,18 @@ class Registered:
     descriptor: dict[str, Any]
 
 
+def register_all(parts: Parts, broker: Address) -> None:
+    """Register every configured asset with its budget line, and entrust each to the listing that its policy is for.
+
+    Raises:
+        As `open_line`, `register_asset` and `entrust`.
+    """
+    for asset in parts.settings.assets:
+        open_line(parts, asset.name)
+        register_asset(parts, asset.name)
+        entrust(parts, asset.name, listing=parts.data.policy(asset.name).listing, broker=broker)
+
+
 def open_line(parts: Parts, name: str, *, timeout_s: float = WAIT_S) -> Line:
     """Open the budget line of an asset, with the policy's total, on the chain and in the own ledger.
 

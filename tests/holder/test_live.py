@@ -30,7 +30,7 @@ from holder.checks import build_session, members_of
 from holder.errors import AssetNotRegistered, SnapshotChanged, StoreError, StoreInUse
 from holder.node import Node, run
 from holder.parts import NodeLock, Parts
-from holder.registration import descriptor_hash, entrust, open_line, register_asset
+from holder.registration import descriptor_hash, entrust, open_line, register_all, register_asset
 from holder.settings import settings_from_mapping
 from holder.types import Hold, Stage
 from ledger.chain import Chain
@@ -290,13 +290,13 @@ def make_market(url: str, chain: Chain, home: Path) -> Market:
     registrar, bank = signer_for("registrar"), signer_for("bank")
     deployment = deploy(chain, RICH, registrar=registrar.address, bank=bank.address)
     market = Market(url, chain, deployment, home)
-    names = ["broker", "buyer", "holder0", "holder1", "holder2"]
+    names = ["broker", "buyer", "holder0", "holder1", "holder2", "two assets"]
     accounts = [signer_for(name) for name in names]
     fund(chain, RICH, [a.address for a in (registrar, bank, *accounts)], 10**18)
     engine = make_engine(f"sqlite:///{home / 'office.db'}")
     create_tables(engine)
     office = Submitter(engine, chain, registrar)
-    roles = [Roles.BROKER, Roles.BUYER, Roles.HOLDER, Roles.HOLDER, Roles.HOLDER]
+    roles = [Roles.BROKER, Roles.BUYER, *[Roles.HOLDER] * 4]
     for name, account, role in zip(names, accounts, roles, strict=True):
         operator = Address(keccak(name.encode())[:20])
         key = Keys.generate().x25519_public
@@ -345,9 +345,7 @@ def holders(market: Market) -> Iterator[list[Running]]:
         made.append(Running(name, market, home, signer_for(name), config))
     for holder in made:
         with holder.open() as parts:
-            open_line(parts, LISTING)
-            register_asset(parts, LISTING)
-            entrust(parts, LISTING, listing=LISTING, broker=market.broker.address)
+            register_all(parts, market.broker.address)
         holder.start()
     yield made
     for holder in made:
@@ -501,6 +499,41 @@ def test_a_changed_policy_or_file_becomes_the_next_version(holders: list[Running
     (holder.home / "policy.yaml").write_text(text)
     with pytest.raises(StoreError, match="expected a total of 30000000"):
         open_line(parts, LISTING)
+
+
+def test_each_asset_is_entrusted_to_the_listing_of_its_own_policy_alone(
+    market: Market, tmp_path: Path
+) -> None:
+    assets = []
+    for name, listing in (("甲", "买卖"), ("乙", "租赁")):
+        pq.write_table(pa.table(dict(columns_of(rows_of(3)))), tmp_path / f"{name}.parquet")
+        (tmp_path / f"{name}.yaml").write_text(
+            yaml.safe_dump({**POLICY, "listing": listing}, allow_unicode=True)
+        )
+        source = {"kind": "parquet", "path": f"{name}.parquet"}
+        assets.append({"name": name, "source": source, "policy": f"{name}.yaml"})
+    config = {
+        "rpc_url": market.url,
+        "exchange_url": "http://exchange",
+        "deployment": market.deployment.to_json(),
+        "assets": assets,
+    }
+    holder = Running("two assets", market, tmp_path, signer_for("two assets"), config)
+    broker = market.broker.address
+    with holder.open() as parts:
+        register_all(parts, broker)
+        register_all(parts, broker)  # again, as after an interruption
+        found = {(each.asset_id, each.listing) for each in parts.store.entrustments()}
+    own = holder.signer.address
+    pairs = {
+        (asset_id(own, name), listing_id(broker, listing))
+        for name, listing in (("甲", "买卖"), ("乙", "租赁"))
+    }
+    assert found == pairs
+    for asset in {asset for asset, _ in pairs}:
+        for listing in {listing for _, listing in pairs}:
+            expected = broker if (asset, listing) in pairs else Address(bytes(20))
+            assert market.contracts.assets.entrusted_to(listing, asset) == expected
 
 
 def test_an_asset_must_be_registered_before_it_is_entrusted(market: Market, tmp_path: Path) -> None:

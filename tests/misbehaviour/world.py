@@ -330,10 +330,7 @@ class World:
         holder.start()
         self.market.chain.tick()
         self.market.mirror.rebuild(self.market.chain.market_events())
-        holder.parts.exchange.post_participant(f"holder {number}")
-        registration.open_line(holder.parts, LISTING)
-        registration.register_asset(holder.parts, LISTING)
-        registration.entrust(holder.parts, LISTING, listing=LISTING, broker=self.broker.address)
+        registration.register_all(holder.parts, self.broker.address)
         return holder
 
     def _list(self) -> None:
