@@ -23,7 +23,6 @@ from privacy.accounting import DELTA_DEFAULT, PrivacyLoss
 from privacy.errors import ParametersInvalid, PlanRejected
 from privacy.plan import Plan
 from privacy.policy import Approval, Policy
-from privacy.session import SumParameters
 from privacy.terms import PlanKind
 from privacy.types import AssetRef, ListingRef, Violation
 from privacy.types import Digest as PlanDigest
@@ -232,11 +231,10 @@ def asset_refs(assets: Sequence[ShownAsset]) -> list[AssetRef]:
 
 def _expected_errors(plan: Plan) -> tuple[Any, ...]:
     from privacy.answer import expected_error95
+    from privacy.planning import plan_parameters
 
     try:
-        parameters = SumParameters.of(
-            n=plan.holders, colluders=plan.colluders, dropouts=plan.dropouts, min_holders=plan.min_holders
-        )
+        parameters = plan_parameters(plan)
     except ParametersInvalid as err:
         raise RequestInvalid("plan", "parameters that a sum is possible with", str(err)) from err
     return tuple(each.to_json() for each in expected_error95(plan, parameters))

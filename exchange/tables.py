@@ -31,6 +31,21 @@ def _numbered(name: str, *columns: Any) -> Table:
     )
 
 
+def _messages(name: str, *place: Column[Any]) -> Table:
+    """What holders sent in one session of a request: one message in each place."""
+    return Table(
+        name,
+        metadata,
+        Column("request_id", LargeBinary, ForeignKey("requests.request_id"), primary_key=True),
+        Column("session", LargeBinary, primary_key=True),
+        *place,
+        Column("holder", LargeBinary, nullable=False),
+        Column("message_hash", LargeBinary, nullable=False),
+        Column("frame", LargeBinary, nullable=False),
+        Column("receipt", LargeBinary, nullable=False),
+    )
+
+
 names = Table(
     "names",
     metadata,
@@ -102,30 +117,16 @@ events = _numbered(
     Column("stage", Text, nullable=False),
     Column("at", BigInteger, nullable=False),
 )
-messages = Table(
+messages = _messages(
     "messages",
-    metadata,
-    Column("request_id", LargeBinary, ForeignKey("requests.request_id"), primary_key=True),
-    Column("session", LargeBinary, primary_key=True),
     Column("kind", Integer, primary_key=True, autoincrement=False),
     Column("sender", Integer, primary_key=True, autoincrement=False),
-    Column("holder", LargeBinary, nullable=False),
-    Column("message_hash", LargeBinary, nullable=False),
-    Column("frame", LargeBinary, nullable=False),
-    Column("receipt", LargeBinary, nullable=False),
 )
-join_parts = Table(
+join_parts = _messages(
     "join_parts",
-    metadata,
-    Column("request_id", LargeBinary, ForeignKey("requests.request_id"), primary_key=True),
-    Column("session", LargeBinary, primary_key=True),
     Column("round", Integer, primary_key=True, autoincrement=False),
     Column("part", Integer, primary_key=True, autoincrement=False),
     Column("sender", Integer, nullable=False),
-    Column("holder", LargeBinary, nullable=False),
-    Column("message_hash", LargeBinary, nullable=False),
-    Column("frame", LargeBinary, nullable=False),
-    Column("receipt", LargeBinary, nullable=False),
 )
 answers = Table(
     "answers",
