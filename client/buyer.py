@@ -184,9 +184,9 @@ class Buyer:
             model=None if model is None else self._scores.prepare(model, policy),
         )
         lines = {each.asset.asset_id: each.asset.line for each in registered}
-        answered_by = self._answered_by(derivation.plan.hash())
-        standing = self._store.good(derivation.plan.hash())
+        standing = self.standing(derivation.plan.hash())
         standing_id = None if standing is None else standing.request_id  # it would not be charged again
+        answered_by = standing_id if standing and standing.state is LocalState.ANSWERED else None
         shown_delta = delta or policy.delta or DELTA_DEFAULT
         reply = self._market.quote(
             listing=to_hex(shown.listing_id),
@@ -329,6 +329,10 @@ class Buyer:
         """Return every request of this buyer on this market, oldest first."""
         return list(self._store.all())
 
+    def standing(self, plan_hash: bytes) -> StoredRequest | None:
+        """Return the request for this plan that is under way or answered, if there is one."""
+        return self._store.good(plan_hash)
+
     def receipt_path(self, request_id: bytes) -> Path:
         """Return where the receipt of a request is, once it is answered."""
         return self._settings.receipts / f"{to_hex(request_id)}.json"
@@ -391,11 +395,6 @@ class Buyer:
         own = Spending(plan.rho_micro, tuple(Digest(asset.asset) for asset in plan.assets))
         known = {**known_lines(requests), **lines}
         return losses_of(own, earlier_spending(requests, but=request_id), known, delta)
-
-    def _answered_by(self, plan_hash: bytes) -> Digest | None:
-        standing = self._store.good(plan_hash)
-        answered = standing is not None and standing.state is LocalState.ANSWERED
-        return standing.request_id if standing is not None and answered else None
 
     def _verify(self, data: bytes, facts: RequestFacts | None) -> Verdict:
         return run_procedure(self._subject(data, facts))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
@@ -19,10 +19,10 @@ from client.buyer import Buyer
 from client.errors import FitImpossible, StoreError
 from client.files import make_private_directory, write_atomically
 from client.newton import Answered, Coefficients, Scale, zeros
-from client.types import Answer, LocalState, Losses, Progress, Quote, StoredRequest
+from client.types import Answer, LocalState, Losses, Progress, Quote
 from ledger.encoding import canonical_json, parse_json
 from ledger.errors import LedgerError
-from ledger.types import Digest, to_hex
+from ledger.types import to_hex
 from privacy.decimals import RHO_SCALE, decimal_text
 from privacy.logistic import is_coefficient
 from privacy.plan import Plan
@@ -30,7 +30,6 @@ from privacy.plan import Plan
 STEPS_MAX: Final = 32
 NAME: Final = "logreg"
 """The output's name in each step's query."""
-_LIVE: Final = (LocalState.PREPARED, LocalState.SUBMITTED, LocalState.ANSWERED)
 
 OnStep = Callable[[int, str], None]
 """Is told the number of the step, from 1, and its state."""
@@ -299,45 +298,29 @@ class _Fit:
     def _answer(self, journal: _Journal, number: int) -> tuple[Answer, Plan]:
         """Return the answer of a step that the journal has, asking for it unless it is under way or answered."""
         step = journal.steps[number]
-        stored = self._stored(step.plan_hash)
+        stored = self._buyer.standing(step.plan_hash)
         was_answered = stored is not None and stored.state is LocalState.ANSWERED
         if stored is None:
             quote = self._quote(step.coefficients, step.rho_micro)
             if quote.plan_hash != step.plan_hash:  # the data have changed since
-                journal.put(number, _with_plan(step, quote.plan_hash))
-            request_id = self._buyer.submit(quote)
+                journal.put(number, replace(step, plan_hash=quote.plan_hash))
+            request_id, plan = self._buyer.submit(quote), quote.plan
         else:
-            request_id = stored.request_id
+            request_id, plan = stored.request_id, Plan.from_bytes(stored.plan_json)
         if not was_answered:
             self._buyer.wait(request_id, self._told(number))
         answer = self._buyer.fetch(request_id)
         if self._accept and not was_answered:
             self._buyer.accept(request_id)
-        return answer, self._plan_of(request_id)
+        return answer, plan
 
     def _told(self, number: int) -> Callable[[Progress], None]:
         return lambda progress: self._on_step(number + 1, progress.state)
-
-    def _stored(self, plan_hash: bytes) -> StoredRequest | None:
-        live = [
-            each
-            for each in self._buyer.requests()
-            if each.request.plan_hash == plan_hash and each.state in _LIVE
-        ]
-        return live[-1] if live else None
-
-    def _plan_of(self, request_id: Digest) -> Plan:
-        (stored,) = [each for each in self._buyer.requests() if each.request_id == request_id]
-        return Plan.from_bytes(stored.plan_json)
 
 
 def _request_max(quote: Quote) -> int:
     """Return the policy's ρ of one request, in micro-ρ."""
     return int(Decimal(str(quote.listing.policy["rho"]["per_request"])) * RHO_SCALE)
-
-
-def _with_plan(step: FitStep, plan_hash: bytes) -> FitStep:
-    return FitStep(step.coefficients, step.rho_micro, step.stage, plan_hash)
 
 
 def _answered(step: FitStep, answer: Answer) -> Answered:
