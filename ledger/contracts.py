@@ -85,10 +85,6 @@ class Participants(Contract):
         """Read the holder account of an operator, zero if it has none."""
         return Address(self._read("holderOf", operator))
 
-    def successor_of(self, account: Address) -> Address:
-        """Read the account that took this one's place, zero if none did."""
-        return Address(self._read("successorOf", account))
-
     def root_of(self, account: Address) -> Address:
         """Read the first account of the same participant, which its budget lines are bound to."""
         return Address(self._read("rootOf", account))
@@ -242,10 +238,6 @@ class ComputeLedger(Contract):
     def line(self, line: bytes, *, block: int | None = None) -> Line:
         """Read a budget line; its total is 0 when it was never opened."""
         return Line(*self._read("line", line, block=block))
-
-    def member_digest(self, request_id: bytes, holder: Address) -> bytes:
-        """Read a member's stage (first byte) and digest (31 bytes), zero if it did not approve."""
-        return bytes(self._read("member", request_id, holder))
 
     def answer_root(self, request_id: bytes) -> bytes:
         """Read the answer's root, zero before it was posted."""
