@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from holder.settings import AssetSettings, DepositSource, EngineSettings, HolderSettings
+from holder.settings import AssetSettings, DepositSource
 from holder.trustee import TrusteeKeys
-from holder.types import Entrustment, StoredAsset
+from holder.types import StoredAsset
 from ledger.contracts import asset_id, line_id
 from ledger.types import Digest
 from privacy.deposit import (
@@ -38,7 +38,6 @@ from privacy.noise import draw_noise_share
 from privacy.payloads import split_rider
 from privacy.plan import Plan
 from privacy.types import Address
-from tests.holder.model_chain import DEPLOYMENT
 from tests.holder.world import LISTING, Member, World, signer_for
 from tests.privacy.deposit.plan_world import policy_mapping
 
@@ -106,22 +105,11 @@ class DepositWorld(World):
         keys.put(own, key, shares[keys.index_in(own)])
         keys.bind(key, deposit.root)
         asset = AssetSettings(LISTING, LISTING, source, home / "policy.yaml", "people")
-        settings = HolderSettings(
-            home=home,
-            rpc_url="http://127.0.0.1:9",
-            exchange_url="http://127.0.0.1:9",
-            deployment=DEPLOYMENT,
-            database_url=f"sqlite:///{home / 'holder.db'}",
-            assets=(asset,),
-            engine=EngineSettings(home / "tmp"),
-            cache=self.home / "cache",
-        )
-        line = line_id(signer.address, "people")
         stored = StoredAsset(
             asset_id=asset_id(signer.address, LISTING),
             version=1,
             name=LISTING,
-            line=line,
+            line=line_id(signer.address, "people"),
             policy=self.policy.to_json(),
             policy_hash=Digest(self.policy.hash()),
             snapshot_root=Digest(deposit.root),
@@ -130,15 +118,7 @@ class DepositWorld(World):
             fingerprint={"root": deposit.root.hex()},
             rows=0,
         )
-        member = Member(name, home, signer, stored, [], settings)
-        self._register(member)
-        self.start(member)
-        member.store.put_line(line, "people", self.policy.rho_total_micro)
-        member.store.put_asset(stored)
-        member.store.put_entrustment(
-            Entrustment(stored.asset_id, self.listing, LISTING, self.broker_signer.address)
-        )
-        return member
+        return self._enrolled(Member(name, home, signer, stored, [], self._settings(home, asset)))
 
     # --- the buyer's side
 

@@ -206,7 +206,26 @@ class World:
         (home / "policy.yaml").write_text("unused: true\n")
         source = FileSource("parquet", home / "rows.parquet")
         asset = AssetSettings(asset_name, asset_name, source, home / "policy.yaml", "people")
-        settings = HolderSettings(
+        from holder.duckdb_engine import file_fingerprint
+
+        stored = StoredAsset(
+            asset_id=asset_id(signer.address, asset_name),
+            version=1,
+            name=asset_name,
+            line=line_id(signer.address, "people"),
+            policy=self.policy.to_json(),
+            policy_hash=Digest(self.policy.hash()),
+            snapshot_root=Digest(keccak(name.encode())),
+            descriptor_hash=Digest(bytes(32)),
+            source=source.to_json(),
+            fingerprint=file_fingerprint(source),
+            rows=len(rows),
+        )
+        settings = self._settings(home, asset, database_url)
+        return self._enrolled(Member(name, home, signer, stored, rows, settings))
+
+    def _settings(self, home: Path, asset: AssetSettings, database_url: str | None = None) -> HolderSettings:
+        return HolderSettings(
             home=home,
             rpc_url="http://127.0.0.1:9",
             exchange_url="http://127.0.0.1:9",
@@ -216,29 +235,16 @@ class World:
             engine=EngineSettings(home / "tmp"),
             cache=self.home / "cache",
         )
-        from holder.duckdb_engine import file_fingerprint
 
-        line = line_id(signer.address, "people")
-        stored = StoredAsset(
-            asset_id=asset_id(signer.address, asset_name),
-            version=1,
-            name=asset_name,
-            line=line,
-            policy=self.policy.to_json(),
-            policy_hash=Digest(self.policy.hash()),
-            snapshot_root=Digest(keccak(name.encode())),
-            descriptor_hash=Digest(bytes(32)),
-            source=source.to_json(),
-            fingerprint=file_fingerprint(source),
-            rows=len(rows),
-        )
-        member = Member(name, home, signer, stored, rows, settings)
+    def _enrolled(self, member: Member) -> Member:
+        """Put a member on the chain, start it, and store what it registered."""
         self._register(member)
         self.start(member)
-        member.store.put_line(line, "people", self.policy.rho_total_micro)
-        member.store.put_asset(stored)
+        asset = member.asset
+        member.store.put_line(asset.line, "people", self.policy.rho_total_micro)
+        member.store.put_asset(asset)
         member.store.put_entrustment(
-            Entrustment(stored.asset_id, self.listing, LISTING, self.broker_signer.address)
+            Entrustment(asset.asset_id, self.listing, LISTING, self.broker_signer.address)
         )
         return member
 
