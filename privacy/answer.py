@@ -153,7 +153,7 @@ def expected_error95(plan: Plan, params: SumParameters) -> tuple[ExpectedError, 
     covariances, correlations, regressions, quantiles and tests are stated for uncorrelated values that are evenly
     spread over the interval or the table.
     """
-    variances = _variances(plan, params, params.holders)
+    variances, names = _variances(plan, params, params.holders), iter(plan.columns)
     expected: list[ExpectedError] = []
 
     for output in plan.outputs:
@@ -173,7 +173,7 @@ def expected_error95(plan: Plan, params: SumParameters) -> tuple[ExpectedError, 
             sized = cell(find_lane(plan.lanes, LaneKey(LaneKind.SUM, output.column)), 0).rounding > 0
         for column in _decode(plan, output, [0], cell):
             error, rows = column[0][1], ROWS_EXPECTED if sized else None
-            expected.append(ExpectedError(plan.columns[len(expected)], error, rows))
+            expected.append(ExpectedError(next(names), error, rows))
     return tuple(expected)
 
 

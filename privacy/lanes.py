@@ -251,10 +251,7 @@ def needed_lanes(outputs: Sequence[Output], columns: Mapping[str, Column]) -> tu
     SUM and AVG of x need the count of x and sum(x); VAR and STDDEV also square(x). The count of x is
     count_of(x), or the count of rows where x is never NULL.
     """
-    needed: list[LaneKey] = []
-    for output in outputs:
-        needed += [key for key in _needs(output, columns) if key not in needed]
-    return tuple(needed)
+    return tuple(dict.fromkeys(key for output in outputs for key in _needs(output, columns)))
 
 
 def derive_lane(key: LaneKey, columns: Mapping[str, Column], setting: Setting, rho_micro: int) -> Lane:
@@ -270,15 +267,15 @@ def derive_lane(key: LaneKey, columns: Mapping[str, Column], setting: Setting, r
         # A unit is in at most min(m, groups) groups and adds 1 to each: Δ² is that number, at each of h
         # holders.
         units = setting.unit_holders**2 * min(setting.rows_per_unit, setting.groups)
-        return _with_grid(replace(counting, delta_squared=units), setting)
+        return with_grid(replace(counting, delta_squared=units), setting)
     if kind in (LaneKind.COUNT, LaneKind.COUNT_OF) or name is None:
-        return _with_grid(counting, setting)
+        return with_grid(counting, setting)
     column = columns[name]
     counting = replace(counting, type=column.type, low=column.low, high=column.high)
     if kind is LaneKind.HISTOGRAM:
         grid = column.grid()
         edges = bin_edges(grid, bins)
-        return _with_grid(replace(counting, scale_bits=grid.scale_bits, edges=edges), setting)
+        return with_grid(replace(counting, scale_bits=grid.scale_bits, edges=edges), setting)
     if kind is LaneKind.SUM:
         return _measuring(counting, column.grid(), setting)
     return _square(counting, column, setting)
@@ -302,7 +299,8 @@ def find_lane(lanes: Sequence[Lane], key: LaneKey) -> int:
         PlanInvalid: there is none, which no verified plan lacks.
     """
     for number, lane in enumerate(lanes):
-        if lane_key(lane) == key:
+        # a buyer may ask for thousands of lanes: most differ in what costs nothing to compare
+        if lane.kind is key.kind and lane.column == key.column and lane_key(lane) == key:
             return number
     if key.kind is LaneKind.COUNT_OF and not key.present:
         return find_lane(lanes, LaneKey(LaneKind.COUNT, None))
@@ -354,13 +352,35 @@ def step_key(output: Output) -> LaneKey:
 
 
 def largest_cell(lane: Lane, setting: Setting) -> int:
-    """Return a bound on the absolute sum of a lane's cells over all holders, noise tail included.
+    """Return a bound on the absolute sum of a lane's cells over all holders, noise tail included."""
+    return value_bound(lane, rows=setting.holders * setting.rows_max, contributors=setting.holders)
 
-    Noise: with n' ≤ n contributors, each adding σ²/m', m' ≥ 1, the sum's parameter is at most n·σ².
+
+def value_bound(lane: Lane, *, rows: int, contributors: int) -> int:
+    """Return a bound on the absolute value of a lane's cells over some rows, noise tail included.
+
+    Args:
+        lane: on its grid.
+        rows: all that may be in the cells together.
+        contributors: n, the most that add noise: n' ≤ n of them add σ²/m' each, m' ≥ 1, so that the sum's parameter is at
+            most n·σ².
     """
-    content = setting.holders * setting.rows_max * lane.row_max << lane.grid_bits
-    variance = setting.holders * lane.sigma_squared
-    return content + TAIL_SIGMAS * (math.isqrt(math.ceil(variance)) + 1)
+    content = rows * lane.row_max << lane.grid_bits
+    return content + TAIL_SIGMAS * (math.isqrt(math.ceil(contributors * lane.sigma_squared)) + 1)
+
+
+def with_grid(lane: Lane, setting: Setting) -> Lane:
+    """Return the lane on the coarsest grid whose noise share is at least 16 grid units².
+
+    The share is that of the planned roster. A smaller roster n' has a divisor n' − c − d' no larger than the
+    planned one (it is the maximum of n' − c − dropouts and ⌊(n' − c)/2⌋ + 1, which both grow with n'), so
+    that each of its shares is at least as large.
+    """
+    for bits in range(GRID_BITS_MAX):
+        candidate = replace(lane, grid_bits=bits)
+        if candidate.sigma_squared >= SHARE_MIN * setting.divisor:
+            return candidate
+    return replace(lane, grid_bits=GRID_BITS_MAX)
 
 
 def bin_edges(grid: Grid, bins: int) -> tuple[int, ...]:
@@ -404,7 +424,7 @@ def _pair_lane(key: LaneKey, columns: Mapping[str, Column], setting: Setting, rh
     rows = setting.unit_holders * setting.rows_per_unit
     table = tuple(Dimension(each.name, each.type, each.domain or ()) for each in (first, second))
     counting = Lane(key.kind, key.column, None, None, None, 0, 0, 1, (), rows**2, 0, rho_micro, table=table)
-    return _with_grid(counting, setting)
+    return with_grid(counting, setting)
 
 
 def _product(key: LaneKey, first: Column, second: Column, setting: Setting, rho_micro: int) -> Lane:
@@ -434,7 +454,7 @@ def _product(key: LaneKey, first: Column, second: Column, setting: Setting, rho_
             by=y,
             present=key.present,
         )
-        lane = _with_grid(lane, setting)
+        lane = with_grid(lane, setting)
         if largest_cell(lane, setting) < CELL_MAX:
             break
     return lane
@@ -468,7 +488,7 @@ def _logistic_lane(key: LaneKey, columns: Mapping[str, Column], setting: Setting
             rho_micro=rho_micro,
             logistic=logistic,
         )
-        lane = _with_grid(lane, setting)
+        lane = with_grid(lane, setting)
         if largest_cell(lane, setting) < CELL_MAX:
             break
     return lane
@@ -506,7 +526,7 @@ def _measuring(lane: Lane, grid: Grid, setting: Setting) -> Lane:
     """Return a lane of centred values, or of products of centred factors, with Δ = h·m·w or h·m·w²."""
     lane = replace(lane, scale_bits=grid.scale_bits, center=grid.center, half_width=grid.half_width)
     rows = setting.unit_holders * setting.rows_per_unit
-    return _with_grid(replace(lane, delta_squared=(rows * lane.row_max) ** 2), setting)
+    return with_grid(replace(lane, delta_squared=(rows * lane.row_max) ** 2), setting)
 
 
 def _square(lane: Lane, column: Column, setting: Setting) -> Lane:
@@ -524,17 +544,3 @@ def _square(lane: Lane, column: Column, setting: Setting) -> Lane:
         if largest_cell(square, setting) < CELL_MAX:
             return square
     return _measuring(lane, column.grid(), setting)
-
-
-def _with_grid(lane: Lane, setting: Setting) -> Lane:
-    """Return the lane on the coarsest grid whose noise share is at least 16 grid units².
-
-    The share is that of the planned roster. A smaller roster n' has a divisor n' − c − d' no larger than the
-    planned one (it is the maximum of n' − c − dropouts and ⌊(n' − c)/2⌋ + 1, which both grow with n'), so
-    that each of its shares is at least as large.
-    """
-    for bits in range(GRID_BITS_MAX):
-        candidate = replace(lane, grid_bits=bits)
-        if candidate.sigma_squared >= SHARE_MIN * setting.divisor:
-            return candidate
-    return replace(lane, grid_bits=GRID_BITS_MAX)

@@ -21,8 +21,8 @@ from privacy.query import OutputKind, Query
 from privacy.query_text import render_sql
 from privacy.session import SumParameters
 from privacy.sql import parse_query
-from privacy.terms import kind_lane, lanes_rho
-from privacy.types import AssetRef, ListingRef, Violation
+from privacy.terms import kind_lanes, lanes_rho
+from privacy.types import AssetRef, ListingRef, Violation, listed
 
 
 def build_plan(
@@ -57,13 +57,13 @@ def build_plan(
     violations += _check_kind(query, policy, len(assets), asked)
     parameters = _parameters(policy, len(assets), violations)
     if violations or parameters is None:
-        raise PlanRejected(violations)
+        raise PlanRejected(listed(violations))
     plan = _assemble(query, policy, listing, assets, parameters, purpose, rho)
     if policy.terms is not None:
         plan = replace(plan, terms=policy.terms.plan_terms(plan, policy, asked))
     violations = _check_size(plan)
     if violations:
-        raise PlanRejected(violations)
+        raise PlanRejected(listed(violations))
     return plan
 
 
@@ -200,7 +200,7 @@ def _lanes(plan: Plan, policy: Policy) -> tuple[Lane, ...]:
     if 0 in shares:
         message = f"{plan.rho_micro} micro-rho are too few for {len(keys)} lanes"
         raise PlanRejected([Violation("rho", message)])
-    return tuple(kind_lane(policy, key, plan.setting, share) for key, share in zip(keys, shares, strict=True))
+    return kind_lanes(policy, keys, plan.setting, shares)
 
 
 def _dimension(policy: Policy, name: str) -> Dimension:

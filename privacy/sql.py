@@ -20,7 +20,7 @@ from privacy.sql_scan import BYTES_MAX, Scan, TokenKind
 from privacy.sql_several import KINDS, SeveralReader, check_allowed
 from privacy.sql_tree import SqlTree
 from privacy.terms import join_policy
-from privacy.types import Violation
+from privacy.types import Violation, listed
 
 _KINDS = {
     "SUM": (OutputKind.SUM, Aggregate.SUM),
@@ -47,7 +47,7 @@ def parse_query(sql: str, policy: Policy) -> Query:
         policy: the listing's policy.
 
     Raises:
-        PlanRejected: with every violation, in order of position.
+        PlanRejected: with every violation, in order of position; see `privacy.types.listed`.
     """
     scan = Scan(sql, joins=join_policy(policy.terms) is not None)
     names = Names(policy, scan)
@@ -60,19 +60,13 @@ def parse_query(sql: str, policy: Policy) -> Query:
         scan.violations = [each for each in scan.violations if each.rule != "syntax"]
     names.check_tokens(0 if tree is None or tree.root is None else scan.end)
     if scan.violations or query is None:
-        raise PlanRejected(_in_order(scan.violations))
+        raise PlanRejected(listed(scan.violations))
     if query.filter is not None and predicate_depth(query.filter) > FILTER_DEPTH_MAX:
         message = f"AND, OR and NOT may be nested {FILTER_DEPTH_MAX} deep"
         raise PlanRejected([Violation("depth", message)])
     if len(render_sql(query).encode()) > BYTES_MAX:
         raise PlanRejected([Violation("size", f"in canonical form a query may have {BYTES_MAX} bytes")])
     return query
-
-
-def _in_order(violations: list[Violation]) -> list[Violation]:
-    """Sort by position, and keep one of each rule and place."""
-    unique = {(each.rule, each.line, each.position): each for each in reversed(violations)}
-    return sorted(unique.values(), key=lambda each: (each.line or 0, each.position or 0, each.rule))
 
 
 class _Translator:

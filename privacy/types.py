@@ -1,7 +1,7 @@
 """Names and values that plans are made of: digests, listing and asset references, violations."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NewType
 
 from privacy.errors import PlanInvalid
@@ -15,6 +15,10 @@ Address = NewType("Address", bytes)
 DIGEST_BYTES = 32
 ADDRESS_BYTES = 20
 VERSION_MAX = (1 << 64) - 1
+VIOLATIONS_MAX = 100
+"""Violations of one answer: more help nobody, and a query of 64 KB can break a rule at thousands of places."""
+VIOLATION_CHARS_MAX = 500
+"""Characters of a violation's message, or of the column it shows: a query may spell a name of 64 KB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,46 @@ class Violation:
     def __str__(self) -> str:
         where = "" if self.line is None else f" (line {self.line}, position {self.position})"
         return f"{self.rule}: {self.message}{where}"
+
+
+def listed(violations: Sequence[Violation]) -> list[Violation]:
+    """Return violations as an answer has them: by position, one of each rule and place, 100 at most, long texts cut.
+
+    No rule is left out: where there are more, the first of each rule stays, then what comes first in the query; the last
+    one, `more`, says how many are missing.
+    """
+    unique: dict[tuple[object, ...], Violation] = {}
+    for each in violations:
+        unique.setdefault((each.rule, each.line, each.position or each.message), each)
+    ordered = sorted(unique.values(), key=_place)
+    if len(ordered) <= VIOLATIONS_MAX:
+        return [_cut(each) for each in ordered]
+    seen: set[str] = set()
+    ranks = []
+    for place, each in enumerate(ordered):
+        ranks.append((each.rule in seen, place))
+        seen.add(each.rule)
+    kept = sorted(place for _, place in sorted(ranks)[: VIOLATIONS_MAX - 1])
+    missing = f"{len(ordered) - len(kept)} more violations, of the same rules, are not listed"
+    return [*(_cut(ordered[place]) for place in kept), Violation("more", missing)]
+
+
+def _place(violation: Violation) -> tuple[int, int, str]:
+    """Return what violations are ordered by: those without a place come first, as they were found."""
+    if violation.line is None or violation.position is None:
+        return 0, 0, ""
+    return violation.line, violation.position, violation.rule
+
+
+def _cut(violation: Violation) -> Violation:
+    column = violation.column
+    return replace(
+        violation, message=_short(violation.message), column=None if column is None else _short(column)
+    )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= VIOLATION_CHARS_MAX else text[: VIOLATION_CHARS_MAX - 1] + "…"
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,7 +130,7 @@ class ScorePolicy:
             found.append(Violation("score-missing", "a query under this policy has one SCORE"))
         for output in scores[1:]:
             found.append(_at("score-repeated", "a query has one SCORE", output))
-        for output in scores:
+        for output in scores[:1]:
             for name in (output.column, *output.others):
                 if self.features is not None and name not in self.features:
                     message = f"{name!r} is none of the features {', '.join(self.features)}"

@@ -338,3 +338,20 @@ def test_any_cells_give_a_table_of_finite_numbers(cells: list[int]) -> None:
                 or error is None
                 or (math.isfinite(float(value)) and math.isfinite(error) and error > 0)
             )
+
+
+def test_a_quote_for_hundreds_of_histograms_does_not_take_hours() -> None:
+    names = [f"m{number}" for number in range(8)]
+    measure = {"type": "integer", "role": "measure", "low": 0, "high": 4096, "nullable": False}
+    policy = policy_of(
+        columns=dict.fromkeys(names, measure),
+        aggregates=["histogram"],
+        privacy_unit=unit_of(column=None, rows_per_unit=1),
+        row_key=[],
+    )
+    asked = ", ".join(
+        f"HISTOGRAM({name}, {bins}) AS {name}_{bins}" for name in names for bins in range(2, 41)
+    )
+    plan = plan_of(f'SELECT {asked} FROM "{policy.listing}"', policy)
+    found = expected_error95(plan, params_of(plan))
+    assert len(plan.lanes) == 312 and [each.column for each in found] == list(plan.columns)
