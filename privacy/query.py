@@ -149,7 +149,10 @@ class IsNull:
     type: str
 
 
-Predicate = AllOf | AnyOf | Negation | Compare | Among | Between | IsNull
+Condition = Compare | Among | Between | IsNull
+"""A condition on one column."""
+
+Predicate = AllOf | AnyOf | Negation | Condition
 
 
 @dataclass(frozen=True, slots=True)

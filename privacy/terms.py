@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from privacy.errors import PlanInvalid
 from privacy.fields import Fields
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from privacy.policy import Policy
     from privacy.query import Query
     from privacy.types import Violation
+
+
+T = TypeVar("T")
 
 
 class PlanKind(StrEnum):
@@ -144,8 +147,28 @@ def _read_policy_kind(kind: PlanKind, fields: Fields) -> PolicyTerms:
     return ScorePolicy.read(fields)
 
 
-def kind_lane(policy: Policy, key: LaneKey, setting: Setting, rho_micro: int) -> Lane:
-    """Return a lane of a plan under a policy: over the cube's where there is a deposit, else as fine as the columns allow.
+def require_terms(terms: PlanTerms | PolicyTerms | None, kind: PlanKind, wanted: type[T]) -> T:
+    """Return the terms of a plan or policy that must be of one kind.
+
+    Raises:
+        PlanInvalid: they are of another.
+    """
+    if not isinstance(terms, wanted):
+        found = PlanKind.SUM if terms is None else terms.kind
+        raise PlanInvalid(f"expected the terms of kind {kind.value}, not {found.value}")
+    return terms
+
+
+def kind_lanes(
+    policy: Policy, keys: Sequence[LaneKey], setting: Setting, shares: Sequence[int]
+) -> tuple[Lane, ...]:
+    """Return the lanes of a plan under a policy: over the cube's where there is a deposit, else as fine as the columns allow.
+
+    Args:
+        policy: the plan's.
+        keys: of the lanes.
+        setting: the plan's.
+        shares: each lane's part of ρ, in micro-ρ.
 
     Raises:
         PlanRejected: the cube has no such lane.
@@ -155,8 +178,9 @@ def kind_lane(policy: Policy, key: LaneKey, setting: Setting, rho_micro: int) ->
     if policy.terms is not None and policy.terms.kind is PlanKind.DEPOSIT:
         from privacy.deposit.terms import deposit_policy
 
-        return deposit_policy(policy).plan_lane(key, policy, setting, rho_micro)
-    return derive_lane(key, {column.name: column for column in policy.columns}, setting, rho_micro)
+        return deposit_policy(policy).plan_lanes(keys, policy, setting, shares)
+    columns = {column.name: column for column in policy.columns}
+    return tuple(derive_lane(key, columns, setting, share) for key, share in zip(keys, shares, strict=True))
 
 
 def lanes_rho(terms: PolicyTerms | None, rho_micro: int) -> int:

@@ -7,6 +7,8 @@ guessed.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from functools import reduce
 from typing import Any, Final
 
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 
 from privacy.columns import Column
 from privacy.deposit.cube import Cube
-from privacy.deposit.errors import CubeInvalid, FilterUndecided
+from privacy.deposit.errors import CubeInvalid, FilterTooLong, FilterUndecided
 from privacy.deposit.total import Selection
 from privacy.dimensions import Dimension
 from privacy.lanes import lane_key
@@ -28,6 +30,7 @@ from privacy.query import (
     Between,
     Compare,
     Comparison,
+    Condition,
     IsNull,
     Literal,
     Negation,
@@ -37,6 +40,9 @@ from privacy.query import (
 Truths = NDArray[np.uint8]
 """The truth values that the rows of a group may have, as bits; one axis for each dimension of the cube."""
 Integers = NDArray[np.int64]
+
+TRUTHS_MAX: Final = 1 << 28
+"""Truth values that are computed for one filter, about a second's work: 16 for each group of the largest cube."""
 
 TRUE: Final = 1
 FALSE: Final = 2
@@ -52,6 +58,7 @@ def plan_selection(plan: Plan, policy: Policy, cube: Cube) -> Selection:
     Raises:
         CubeInvalid: the plan has a dimension or lane that the cube has not.
         FilterUndecided: the filter does not say whether it takes a group of the cube.
+        FilterTooLong: it has too many conditions for the cube's size.
     """
     taken = np.flatnonzero(filtered_groups(plan.filter, policy, cube))
     groups = _plan_groups(plan, cube)[taken]
@@ -72,7 +79,7 @@ def filtered_groups(predicate: Predicate | None, policy: Policy, cube: Cube) -> 
     """Return for each group of the cube whether a filter takes its rows.
 
     Raises:
-        CubeInvalid, FilterUndecided: as `require_decided`.
+        CubeInvalid, FilterUndecided, FilterTooLong: as `require_decided`.
     """
     taken = np.broadcast_to(require_decided(predicate, policy, cube), _shape(cube))
     return taken.reshape(-1)
@@ -84,10 +91,11 @@ def require_decided(predicate: Predicate | None, policy: Policy, cube: Cube) -> 
     Raises:
         CubeInvalid: a condition on a column that is no dimension of the cube.
         FilterUndecided: it takes some rows of a group and not others.
+        FilterTooLong: too many conditions for the cube's size.
     """
     if predicate is None:
         return np.ones((1,) * len(cube.dimensions), dtype=bool)
-    truths = _truths(predicate, policy, cube)
+    truths = _Reading(policy, cube).truths(predicate)
     takes: NDArray[np.bool_] = (truths & TRUE) != 0
     leaves = (truths & (FALSE | UNKNOWN)) != 0
     undecided = np.argwhere(takes & leaves)
@@ -128,33 +136,62 @@ def _place(cube: Cube, column: str) -> int:
     raise CubeInvalid(f"{column!r} is no dimension of the cube")
 
 
-def _truths(predicate: Predicate, policy: Policy, cube: Cube) -> Truths:
-    if isinstance(predicate, AllOf):
-        return reduce(_both, (_truths(term, policy, cube) for term in predicate.terms))
-    if isinstance(predicate, AnyOf):
-        parts = (_NEGATION[_truths(term, policy, cube)] for term in predicate.terms)
-        return _NEGATION[reduce(_both, parts)]
-    if isinstance(predicate, Negation):
-        return _NEGATION[_truths(predicate.term, policy, cube)]
-    place = _place(cube, predicate.column)
-    column = policy.column(predicate.column)
-    if column is None:
-        raise CubeInvalid(f"the policy has no column {predicate.column!r}")
-    return _along(_of_values(predicate, cube.dimensions[place], column), place, cube)
+class _Reading:
+    """One filter being weighed against the groups of a cube, up to a bound on the work: whoever asks chooses its length."""
+
+    def __init__(self, policy: Policy, cube: Cube) -> None:
+        self._policy, self._cube, self._left = policy, cube, TRUTHS_MAX
+
+    def truths(self, predicate: Predicate) -> Truths:
+        """Return the truth values that the rows of each group may have.
+
+        Raises:
+            CubeInvalid: a condition on a column that is no dimension of the cube.
+            FilterTooLong: too many conditions for the cube's size.
+        """
+        if isinstance(predicate, AllOf):
+            return self._all(self.truths(term) for term in predicate.terms)
+        if isinstance(predicate, AnyOf):
+            return self._not(self._all(self._not(self.truths(term)) for term in predicate.terms))
+        if isinstance(predicate, Negation):
+            return self._not(self.truths(predicate.term))
+        place = _place(self._cube, predicate.column)
+        column = self._policy.column(predicate.column)
+        if column is None:
+            raise CubeInvalid(f"the policy has no column {predicate.column!r}")
+        return _along(_of_values(predicate, self._cube.dimensions[place], column), place, self._cube)
+
+    def _all(self, parts: Iterable[Truths]) -> Truths:
+        """Return what AND may be: first of conditions on the same dimensions, which are small, then of them together."""
+        known: dict[tuple[int, ...], Truths] = {}
+        for part in parts:
+            known[part.shape] = self._both(known[part.shape], part) if part.shape in known else part
+        return reduce(self._both, sorted(known.values(), key=lambda each: each.size))
+
+    def _both(self, first: Truths, second: Truths) -> Truths:
+        self._charge(np.broadcast_shapes(first.shape, second.shape))
+        return _CONJUNCTION[first, second]
+
+    def _not(self, truths: Truths) -> Truths:
+        self._charge(truths.shape)
+        return _NEGATION[truths]
+
+    def _charge(self, shape: tuple[int, ...]) -> None:
+        self._left -= math.prod(shape)
+        if self._left < 0:
+            raise FilterTooLong(
+                f"the filter has too many conditions for a cube of {self._cube.groups} groups: {TRUTHS_MAX} truth values "
+                "are weighed at most"
+            )
 
 
-def _both(first: Truths, second: Truths) -> Truths:
-    """Return what AND may be of two conditions."""
-    return _CONJUNCTION[first, second]
-
-
-def _of_values(predicate: Compare | Among | Between | IsNull, dimension: Dimension, column: Column) -> Truths:
+def _of_values(predicate: Condition, dimension: Dimension, column: Column) -> Truths:
     """Return the truth values of one condition for each declared value, and for the rows of `other`."""
     found = [TRUE if _holds(predicate, value) else FALSE for value in dimension.domain]
     return np.array([*found, _of_other(predicate, dimension, column)], dtype=np.uint8)
 
 
-def _of_other(predicate: Compare | Among | Between | IsNull, dimension: Dimension, column: Column) -> int:
+def _of_other(predicate: Condition, dimension: Dimension, column: Column) -> int:
     """Return what a condition may be for undeclared values and NULL."""
     null = column.nullable
     if isinstance(predicate, IsNull):
@@ -173,7 +210,7 @@ def _of_other(predicate: Compare | Among | Between | IsNull, dimension: Dimensio
     return (TRUE if is_not else FALSE) | (UNKNOWN if null else 0)
 
 
-def _holds(predicate: Compare | Among | Between | IsNull, value: str | int) -> bool:
+def _holds(predicate: Condition, value: str | int) -> bool:
     """Tell whether a condition holds for a declared value; texts are compared by code point."""
     if isinstance(predicate, IsNull):
         return False

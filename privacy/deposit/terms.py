@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from privacy.deposit.cube import Cube, make_lane, value_bound
-from privacy.deposit.errors import CubeInvalid, DepositError, FilterUndecided
+from privacy.deposit.cube import Cube, make_lane
+from privacy.deposit.errors import CubeInvalid, DepositError, FilterTooLong, FilterUndecided
 from privacy.deposit.keys import TRUSTEES_MAX, DepositKey
 from privacy.deposit.logarithms import BOUND_MAX
 from privacy.deposit.noise import noise_size
@@ -19,10 +19,10 @@ from privacy.deposit.subcube import require_decided
 from privacy.dimensions import Dimension
 from privacy.errors import PlanInvalid, PlanRejected
 from privacy.fields import Fields
-from privacy.lanes import Lane, LaneKey, Setting, needed_lanes
+from privacy.lanes import Lane, LaneKey, Setting, needed_lanes, value_bound
 from privacy.query import Output, OutputKind
 from privacy.sides import filter_columns
-from privacy.terms import PlanKind
+from privacy.terms import PlanKind, require_terms
 from privacy.types import (
     ADDRESS_BYTES,
     DIGEST_BYTES,
@@ -150,15 +150,20 @@ class DepositPolicy:
         """Return the header of the deposits that are made under the policy."""
         return DepositHeader.of(policy.hash(), self.key, self.cube(policy))
 
-    def plan_lane(self, key: LaneKey, policy: Policy, setting: Setting, rho_micro: int) -> Lane:
-        """Return a plan's lane over the cube's.
+    def plan_lanes(
+        self, keys: Sequence[LaneKey], policy: Policy, setting: Setting, shares: Sequence[int]
+    ) -> tuple[Lane, ...]:
+        """Return a plan's lanes over the cube's, each with its share of ρ.
 
         Raises:
             PlanRejected: the cube has none, or no grid is fine enough.
         """
         cube = self.cube(policy)
         try:
-            return cube.lanes[cube.lane_index(key)].plan_lane(setting, rho_micro)
+            return tuple(
+                cube.lanes[cube.lane_index(key)].plan_lane(setting, share)
+                for key, share in zip(keys, shares, strict=True)
+            )
         except CubeInvalid as err:
             raise _rejected("deposit-lane", str(err)) from err
 
@@ -169,8 +174,11 @@ class DepositPolicy:
         for name in query.group_by:
             if name not in self.dimensions:
                 found.append(Violation("deposit-group", f"{name!r} is no dimension of the cube", name))
+        columns = {column.name: column for column in policy.columns}
+        there = {lane.key for lane in cube.lanes}
         for output in query.outputs:
-            found += self._check_output(output, policy, cube)
+            missing = [key for key in needed_lanes([output], columns) if key not in there]
+            found += [_missing(output, key) for key in missing[:1]]
         strangers = sorted(filter_columns(query.filter) - set(self.dimensions)) if query.filter else []
         for name in strangers:
             message = f"a filter on {name!r}, which is no dimension of the cube"
@@ -178,7 +186,7 @@ class DepositPolicy:
         if not strangers:
             try:
                 require_decided(query.filter, policy, cube)
-            except (FilterUndecided, CubeInvalid) as err:
+            except (FilterUndecided, FilterTooLong, CubeInvalid) as err:
                 found.append(Violation("deposit-filter", str(err)))
         return found
 
@@ -196,7 +204,7 @@ class DepositPolicy:
             most = min(VALUES_MAX, RIDERS_MAX // plan.holders)
             raise _rejected("cells", f"an answer has at most {most} values here, this has {plan.values}")
         for lane in plan.lanes:
-            bound = value_bound(lane, plan.rows_max, plan.holders)
+            bound = value_bound(lane, rows=plan.rows_max, contributors=plan.holders)
             if bound > BOUND_MAX:
                 told = f"{lane.title} could reach {bound}, at most {BOUND_MAX} can be decrypted"
                 raise _rejected("deposit-bound", f"{told}: spend more ρ or ask for fewer lanes")
@@ -212,18 +220,6 @@ class DepositPolicy:
             if name in self.histograms and aggregates & _BINS:
                 outputs.append(Output(name, OutputKind.HISTOGRAM, name, bins=self.histograms[name]))
         return outputs
-
-    def _check_output(self, output: Output, policy: Policy, cube: Cube) -> list[Violation]:
-        columns = {column.name: column for column in policy.columns}
-        line, position = (output.at.line, output.at.position) if output.at else (None, None)
-        there = {lane.key for lane in cube.lanes}
-        missing = [key for key in needed_lanes([output], columns) if key not in there]
-        if not missing:
-            return []
-        message = f"the cube has no {missing[0].kind.value} of {missing[0].column!r}"
-        if missing[0].bins > 1:
-            message += f" with {missing[0].bins} bins"
-        return [Violation("deposit-lane", message, output.column, line, position)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,9 +307,7 @@ def deposit_terms(plan: Plan) -> DepositPlan:
     Raises:
         PlanInvalid: it has none.
     """
-    if not isinstance(plan.terms, DepositPlan):
-        raise PlanInvalid("expected a plan over an encrypted deposit")
-    return plan.terms
+    return require_terms(plan.terms, PlanKind.DEPOSIT, DepositPlan)
 
 
 def deposit_policy(policy: Policy) -> DepositPolicy:
@@ -322,9 +316,7 @@ def deposit_policy(policy: Policy) -> DepositPolicy:
     Raises:
         PlanInvalid: it has none.
     """
-    if not isinstance(policy.terms, DepositPolicy):
-        raise PlanInvalid("expected a policy of an encrypted deposit")
-    return policy.terms
+    return require_terms(policy.terms, PlanKind.DEPOSIT, DepositPolicy)
 
 
 def key_json(key: DepositKey, trustees: Sequence[Address]) -> dict[str, Any]:
@@ -346,7 +338,10 @@ def _read_key(fields: Fields) -> tuple[tuple[Address, ...], DepositKey]:
         if not isinstance(name, str) or _ACCOUNT.fullmatch(name) is None:
             listed.problem("", "accounts, each 0x and 40 hex digits", name)
             continue
-        accounts[Address(bytes.fromhex(name[2:]))] = value
+        account = Address(bytes.fromhex(name[2:]))
+        if account in accounts:
+            listed.problem("", "each account once, in whatever case it is written", name)
+        accounts[account] = value
     trustees = tuple(sorted(accounts))
     record = {
         "threshold": str(threshold),
@@ -379,6 +374,13 @@ def _read_bins(fields: Fields) -> dict[str, int]:
         return {}
     given = fields.child("histograms")
     return {str(name): given.integer(name, 2, HISTOGRAM_BINS_MAX) for name in given.names()}
+
+
+def _missing(output: Output, key: LaneKey) -> Violation:
+    line, position = (output.at.line, output.at.position) if output.at else (None, None)
+    bins = f" with {key.bins} bins" if key.bins > 1 else ""
+    message = f"the cube has no {key.kind.value} of {key.column!r}{bins}"
+    return Violation("deposit-lane", message, output.column, line, position)
 
 
 def _rejected(rule: str, message: str) -> PlanRejected:

@@ -17,17 +17,19 @@ from gmpy2 import mpz
 from numpy.typing import NDArray
 
 from privacy.encoding import WORD_BYTES
-from privacy.errors import CellOutOfRange, PlanInvalid
+from privacy.errors import CellOutOfRange
 from privacy.layout import lane_cells
 from privacy.noise import NoiseSource
-from privacy.paillier.blinding import UniformBlinding
+from privacy.paillier.blinding import UniformBlinding, draw_ahead
 from privacy.paillier.packing import pack
 from privacy.paillier.power_product import PowerProduct
+from privacy.paillier.raw import raw_add
 from privacy.plan import Plan
 from privacy.prg import derive_key
 from privacy.score.model import EncryptedModel
 from privacy.score.shape import ScoreShape, limbs_of, shown_lanes, to_limbs
 from privacy.score.terms import ScorePlan
+from privacy.terms import PlanKind, require_terms
 
 _ZERO_COUNTER: Final = bytes(16)
 
@@ -38,9 +40,7 @@ def score_terms(plan: Plan) -> ScorePlan:
     Raises:
         PlanInvalid: it is of another kind.
     """
-    if not isinstance(plan.terms, ScorePlan):
-        raise PlanInvalid(f"expected a plan of kind score, not {plan.kind.value}")
-    return plan.terms
+    return require_terms(plan.terms, PlanKind.SCORE, ScorePlan)
 
 
 def blinding_seed(source: NoiseSource) -> bytes:
@@ -108,12 +108,12 @@ def combine(model: EncryptedModel, packed: Sequence[Sequence[int]], seed: bytes)
     key, bits = model.key, model.key.n.bit_length() + 1
     stream = Cipher(algorithms.AES(seed), modes.CTR(_ZERO_COUNTER)).encryptor()
     blinding = UniformBlinding(key, lambda size: stream.update(bytes(size)))
-    # other requests' threads work on while a long exponentiation runs
-    with gmpy2.context(gmpy2.get_context(), allow_release_gil=True):
+    # other threads work on while a long exponentiation runs: that of the blinding values, and those of other requests
+    released = gmpy2.context(gmpy2.get_context(), allow_release_gil=True)
+    with draw_ahead(blinding, len(packed)) as residues, released:
         product = PowerProduct(model.ciphertexts, key.n_square)
+        exponents = ([factor % key.n + key.n for factor in factors] for factors in packed)
         return [
-            product.power([factor % key.n + key.n for factor in factors], bits=bits)
-            * blinding.draw()
-            % key.n_square
-            for factors in packed
+            raw_add(key.n_square, product.power(each, bits=bits), residue)
+            for each, residue in zip(exponents, residues, strict=True)
         ]

@@ -159,6 +159,21 @@ def test_what_a_cube_cannot_answer_is_refused_by_rule(sql: str, rule: str) -> No
     assert rule in rules(sql)
 
 
+def test_a_filter_that_would_weigh_too_much_of_a_large_cube_is_refused() -> None:
+    given = policy_mapping(aggregates=["count"])
+    side = {"type": "integer", "role": "dimension", "domain": list(range(200)), "filter": True}
+    given["columns"] = {**given["columns"], "a": side, "b": side, "c": side}
+    given["deposit"]["cube"] = {"dimensions": ["a", "b", "c"], "measures": [], "histograms": {}}
+    own = Policy.from_mapping(given)
+    flat = " OR ".join(f"{'abc'[k % 3]} = {k % 200}" for k in range(600))
+    assert make_plan(f"SELECT COUNT(*) AS n FROM power WHERE {flat}", own).values == 1
+    deep = " OR ".join(f"(a = {k} AND b = {k} AND c = {k})" for k in range(40))
+    with pytest.raises(PlanRejected) as refused:
+        make_plan(f"SELECT COUNT(*) AS n FROM power WHERE {deep}", own)
+    (violation,) = refused.value.violations
+    assert violation.rule == "deposit-filter" and "too many conditions" in violation.message
+
+
 def test_trustees_must_hold_one_deposit_and_be_trustees() -> None:
     sql = "SELECT COUNT(*) AS n FROM power"
     other = Digest(b"\x08" * 32)
@@ -176,6 +191,14 @@ def test_answers_that_would_not_fit_a_frame_or_a_search_are_refused() -> None:
     assert rules("SELECT wide, COUNT(*) AS n FROM power GROUP BY wide", own=own) == {"cells"}
     large = Policy.from_mapping(policy_mapping(rows_max=10_000_000_000))
     assert rules("SELECT SUM(kwh) AS s FROM power", own=large, rho_micro=1) & {"deposit-bound", "rho"}
+
+
+def test_a_trustee_written_twice_in_another_case_is_named() -> None:
+    trustees = key_member()["trustees"]
+    point, account = next(iter(trustees.values())), "ab" * 20
+    twice = {**trustees, f"0x{account}": point, f"0x{account.upper()}": point}
+    expected = f"each account once, in whatever case it is written, found str '0x{account.upper()}'"
+    assert expected in problems(changed(trustees=twice))
 
 
 # --- cells
