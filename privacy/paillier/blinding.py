@@ -1,4 +1,4 @@
-"""Blinding values, r^n mod n²: short exponents for the world, uniform ones for the key's owner, and a pool.
+"""Blinding values, r^n mod n²: short exponents for the world, uniform ones for the key's owner, drawn ahead where they are dear.
 
 A ciphertext hides its plaintext behind a random n-th residue. Two kinds are made:
 
@@ -11,15 +11,14 @@ A ciphertext hides its plaintext behind a random n-th residue. Two kinds are mad
 
 from __future__ import annotations
 
-import os
-import threading
-from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Final, Protocol
 
 import gmpy2
 from gmpy2 import gcd, mpz, powmod
 
-from privacy.paillier.errors import LengthMismatch, PoolClosed
 from privacy.paillier.fixed_base import FixedBase
 from privacy.paillier.keys import PublicKey, TokenBytes
 
@@ -28,7 +27,6 @@ SECURITY_BITS: Final = 128
 # 420 bits of RFC 3526 §8 for 3072-bit moduli by its stronger estimate (docs/adr/0008)
 EXPONENT_BITS: Final = 4 * SECURITY_BITS
 EXTRA_BYTES: Final = 16  # a number of 128 bits more than n is uniform modulo n up to 2^-128
-POOL_MAX: Final = 1 << 16
 
 
 class Blinding(Protocol):
@@ -93,102 +91,29 @@ class UniformBlinding:
         return powmod(_unit(self.key, self._token_bytes), self.key.n, self.key.n_square)
 
 
-class BlindingPool:
-    """Blinding values made ahead of the request by a thread, at most `size` of them.
+@contextmanager
+def draw_ahead(blinding: Blinding, count: int) -> Iterator[Iterator[mpz]]:
+    """Draw blinding values in the background, from now on, while the caller does other work.
 
-    Each is given out once, in the process that made it, and its bytes are overwritten when it is taken and when
-    the pool closes. (Numbers that Python and GMP copied on the way cannot be overwritten.) An empty pool does not
-    wait: the value is made on the spot.
+    They come in the order in which they are drawn: those of a source that follows from a seed are what they would be without.
+    Leaving waits for the draw that is under way and makes no more.
+
+    Args:
+        blinding: drawn from by one thread alone.
+        count: how many.
     """
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="paillier-blinding") as background:
+        drawn = [background.submit(_draw, blinding) for _ in range(count)]
+        try:
+            yield (each.result() for each in drawn)
+        finally:
+            background.shutdown(wait=False, cancel_futures=True)
 
-    def __init__(self, source: Blinding, *, size: int) -> None:
-        """Start filling.
 
-        Args:
-            source: of the values; `draw` is called by two threads.
-            size: the most values that wait, 1 … 2^16.
-
-        Raises:
-            LengthMismatch: another size.
-        """
-        if not 1 <= size <= POOL_MAX:
-            raise LengthMismatch(f"expected a pool of 1 to {POOL_MAX} values, got {size}")
-        self._source = source
-        self._size = size
-        self._process = os.getpid()
-        self._ready: deque[bytearray] = deque()
-        self._changed = threading.Condition()
-        self._closed = False
-        self._thread = threading.Thread(target=self._fill, name="paillier-blinding", daemon=True)
-        self._thread.start()
-
-    @property
-    def key(self) -> PublicKey:
-        """The key that the values are for."""
-        return self._source.key
-
-    @property
-    def hides_from_owner(self) -> bool:
-        """Whether the values hide a computation from the owner of the key too."""
-        return self._source.hides_from_owner
-
-    def __len__(self) -> int:
-        """Return how many values are ready."""
-        return len(self._ready)
-
-    def __enter__(self) -> BlindingPool:
-        """Return the pool; leaving closes it."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def draw(self) -> mpz:
-        """Take a value that waits, or make one.
-
-        Raises:
-            PoolClosed: closed, or inherited from the process that this one was forked from: that one gives out
-                the same values.
-        """
-        # before the lock, which a forked process may have inherited in a locked state
-        if os.getpid() != self._process:
-            raise PoolClosed("the pool belongs to another process: make one after the fork")
-        with self._changed:
-            if self._closed:
-                raise PoolClosed("the pool is closed")
-            waiting = self._ready.popleft() if self._ready else None
-            self._changed.notify_all()
-        return self._source.draw() if waiting is None else _taken(waiting)
-
-    def wait_until_full(self, timeout_s: float) -> bool:
-        """Wait until the pool is full; returns False when the time is over first."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._closed or len(self._ready) >= self._size, timeout_s)
-
-    def close(self) -> None:
-        """Stop the thread and overwrite what is left; closing twice is allowed."""
-        if os.getpid() != self._process:
-            return
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-        self._thread.join()
-        while self._ready:
-            _wipe(self._ready.popleft())
-
-    def _fill(self) -> None:
-        width = 2 * self.key.size
-        # other threads work on while a long exponentiation runs
-        with gmpy2.context(gmpy2.get_context(), allow_release_gil=True):
-            while True:
-                with self._changed:
-                    self._changed.wait_for(lambda: self._closed or len(self._ready) < self._size)
-                    if self._closed:
-                        return
-                value = bytearray(int(self._source.draw()).to_bytes(width, "little"))
-                with self._changed:
-                    self._ready.append(value)
-                    self._changed.notify_all()
+def _draw(blinding: Blinding) -> mpz:
+    # other threads work on while a long exponentiation runs
+    with gmpy2.context(gmpy2.get_context(), allow_release_gil=True):
+        return blinding.draw()
 
 
 def _unit(key: PublicKey, token_bytes: TokenBytes) -> mpz:
@@ -197,13 +122,3 @@ def _unit(key: PublicKey, token_bytes: TokenBytes) -> mpz:
         drawn = mpz(int.from_bytes(token_bytes(key.size + EXTRA_BYTES), "big")) % key.n
         if gcd(drawn, key.n) == 1:
             return drawn
-
-
-def _taken(value: bytearray) -> mpz:
-    number = mpz(int.from_bytes(value, "little"))
-    _wipe(value)
-    return number
-
-
-def _wipe(value: bytearray) -> None:
-    value[:] = bytes(len(value))

@@ -1,10 +1,9 @@
-"""Vectors of ciphertexts: encryption, sums, products with plain numbers, re-randomisation, decryption."""
+"""Vectors of ciphertexts: encryption, sums, re-randomisation, decryption."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from typing import Final
 
 from gmpy2 import mpz
@@ -12,7 +11,7 @@ from gmpy2 import mpz
 from privacy.paillier.blinding import Blinding
 from privacy.paillier.errors import BlindingTooShort, ExponentRefused, KeyMismatch, LengthMismatch
 from privacy.paillier.keys import PrivateKey, PublicKey
-from privacy.paillier.raw import raw_scale
+from privacy.paillier.raw import raw_add, raw_add_plain
 
 VECTOR_MAX: Final = 1 << 17
 EXPONENT_MIN: Final = -64  # 256 bits after the point; the stock library's floats need 20
@@ -83,7 +82,7 @@ def encrypt(blinding: Blinding, messages: Iterable[int], *, exponent: int = 0) -
     for message in plain:
         key.require_plaintext(message)
     n, n_square = mpz(key.n), key.n_square
-    values = tuple([(message * n + 1) * blinding.draw() % n_square for message in plain])
+    values = tuple([raw_add_plain(n, n_square, blinding.draw(), message) for message in plain])
     return _computed(key, values, exponent)
 
 
@@ -114,7 +113,7 @@ def add(left: EncryptedVector, right: EncryptedVector) -> EncryptedVector:
     if len(left) != len(right):
         raise LengthMismatch(f"expected vectors of one length, got {len(left)} and {len(right)}")
     modulus = left.key.n_square
-    values = tuple([a * b % modulus for a, b in zip(left.values, right.values, strict=True)])
+    values = tuple([raw_add(modulus, a, b) for a, b in zip(left.values, right.values, strict=True)])
     return _computed(left.key, values, left.exponent)
 
 
@@ -131,55 +130,8 @@ def add_plain(vector: EncryptedVector, messages: Sequence[int]) -> EncryptedVect
         vector.key.require_plaintext(message)
     n, modulus = mpz(vector.key.n), vector.key.n_square
     pairs = zip(vector.values, messages, strict=True)
-    values = tuple([value * (message * n + 1) % modulus for value, message in pairs])
+    values = tuple([raw_add_plain(n, modulus, value, message) for value, message in pairs])
     return _computed(vector.key, values, vector.exponent)
-
-
-def weighted_sum(
-    weights: EncryptedVector, factors: Sequence[int], *, factor_exponent: int = 0
-) -> EncryptedVector:
-    """Return one ciphertext of Σ w_k·x_k.
-
-    With x_k a packed plaintext of many values it is a packed ciphertext of many sums, at the price of one. The
-    time does not depend on the factors. The caller has refused an overflow (`SlotLayout.require_bound`) and
-    re-randomises the result before it leaves.
-
-    Args:
-        weights: Enc(w_k).
-        factors: x_k, plain integers, as many; |x_k| ≤ n // 3 − 1.
-        factor_exponent: the factors' fixed-point exponent; the sum has both exponents added.
-
-    Raises:
-        LengthMismatch: another number of factors.
-        PlaintextOutOfRange: a factor is too large for the key.
-        ExponentRefused: the sum of the exponents is out of range.
-    """
-    if len(weights) != len(factors):
-        raise LengthMismatch(f"expected {len(weights)} factors, got {len(factors)}")
-    for factor in factors:
-        weights.key.require_plaintext(factor)
-    exponent = weights.exponent + factor_exponent
-    require_exponent(exponent)
-    key = weights.key
-    terms = (raw_scale(key.n, c, x) for c, x in zip(weights.values, factors, strict=True))
-    return _computed(key, (reduce(lambda a, b: a * b % key.n_square, terms),), exponent)
-
-
-def concatenate(vectors: Sequence[EncryptedVector]) -> EncryptedVector:
-    """Put vectors under one key and with one exponent one after another.
-
-    Raises:
-        LengthMismatch: none was given, or together they are too long.
-        KeyMismatch: two keys.
-        ExponentRefused: two exponents.
-    """
-    require_length(sum(map(len, vectors)))
-    first = vectors[0]
-    for vector in vectors:
-        _require_key(first.key, vector.key)
-        if vector.exponent != first.exponent:
-            raise ExponentRefused(f"expected one exponent, got {first.exponent} and {vector.exponent}")
-    return _computed(first.key, tuple(c for vector in vectors for c in vector.values), first.exponent)
 
 
 def rerandomise(vector: EncryptedVector, blinding: Blinding) -> EncryptedVector:
@@ -195,7 +147,7 @@ def rerandomise(vector: EncryptedVector, blinding: Blinding) -> EncryptedVector:
             "expected uniform blinding values, got short exponents: the owner sees through"
         )
     modulus = vector.key.n_square
-    values = tuple([value * blinding.draw() % modulus for value in vector.values])
+    values = tuple([raw_add(modulus, value, blinding.draw()) for value in vector.values])
     return _computed(vector.key, values, vector.exponent)
 
 

@@ -55,8 +55,12 @@ class CiphertextNotUnit(CiphertextInvalid):
     """A number that shares a factor with n."""
 
 
+class RootRefused(PaillierError):
+    """A number that is not the n-th root of what it should open, or of what it should prove."""
+
+
 class LengthMismatch(PaillierError):
-    """A vector, exponent or pool of another length than the one it needs, or longer than any may be."""
+    """A vector or exponent of another length than the one it needs, or longer than any may be."""
 
 
 # --- packing ---------------------------------------------------------------------------------------------
@@ -75,10 +79,6 @@ class SlotOverflow(PackingInvalid):
 
 class BlindingTooShort(PaillierError):
     """A blinding value with a short exponent where the key's owner must learn nothing from it."""
-
-
-class PoolClosed(PaillierError):
-    """A pool of blinding values that is closed, or was inherited from another process."""
 
 
 # --- serialised forms ------------------------------------------------------------------------------------

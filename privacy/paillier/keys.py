@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from gmpy2 import gcd, invert, is_power, is_prime, mpz, primorial
+from gmpy2 import gcd, is_power, is_prime, mpz, primorial
 
 from privacy.encoding import keccak, tagged_hash
 from privacy.paillier.errors import (
@@ -16,7 +16,7 @@ from privacy.paillier.errors import (
     KeySizeRefused,
     PlaintextOutOfRange,
 )
-from privacy.paillier.raw import raw_decryption_constant, raw_residue
+from privacy.paillier.raw import RawFactors
 
 KEY_BITS: Final = 3072  # 128 bits of security: NIST SP 800-57 part 1 rev. 5, table 2
 KEY_BITS_MAX: Final = 6144  # a ciphertext in decimal stays below the digits that Python reads at once
@@ -79,6 +79,17 @@ class PublicKey:
                 f"got {message.bit_length()} bits"
             )
 
+    def signed(self, plain: int) -> int:
+        """Return the signed integer that a plaintext in 0 … n − 1 stands for.
+
+        Raises:
+            PlaintextOutOfRange: it is in the middle third, where only an overflow leads.
+        """
+        signed = plain if plain <= self.n // 2 else plain - self.n
+        if abs(signed) > self.plaintext_max:
+            raise PlaintextOutOfRange("expected a plaintext below a third of n, got the sign of an overflow")
+        return signed
+
     def require_ciphertexts(self, values: tuple[mpz, ...]) -> None:
         """Refuse numbers that are no ciphertexts under this key.
 
@@ -110,9 +121,7 @@ class PrivateKey:
     p: int = field(repr=False)
     q: int = field(repr=False)
     public: PublicKey = field(init=False)
-    _p_constant: mpz = field(init=False, repr=False, compare=False)
-    _q_constant: mpz = field(init=False, repr=False, compare=False)
-    _p_inverse: mpz = field(init=False, repr=False, compare=False)
+    _raw: RawFactors = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         p, q = sorted((int(self.p), int(self.q)))
@@ -126,9 +135,7 @@ class PrivateKey:
         object.__setattr__(self, "p", p)
         object.__setattr__(self, "q", q)
         object.__setattr__(self, "public", public)
-        object.__setattr__(self, "_p_constant", raw_decryption_constant(p, q))
-        object.__setattr__(self, "_q_constant", raw_decryption_constant(q, p))
-        object.__setattr__(self, "_p_inverse", invert(p, q))
+        object.__setattr__(self, "_raw", RawFactors.of(p, q))
 
     @classmethod
     def generate(cls, token_bytes: TokenBytes, bits: int = KEY_BITS) -> PrivateKey:
@@ -157,9 +164,7 @@ class PrivateKey:
 
     def raw_decrypt(self, ciphertext: mpz) -> mpz:
         """Return the plaintext in 0 … n − 1 of a number that was checked to be a ciphertext."""
-        at_p = raw_residue(ciphertext, self.p, self._p_constant)
-        at_q = raw_residue(ciphertext, self.q, self._q_constant)
-        return at_p + (at_q - at_p) * self._p_inverse % self.q * self.p
+        return self._raw.raw_decrypt(ciphertext)
 
     def decrypt(self, ciphertext: mpz) -> int:
         """Return the signed plaintext of a number that was checked to be a ciphertext.
@@ -167,11 +172,7 @@ class PrivateKey:
         Raises:
             PlaintextOutOfRange: the plaintext is in the middle third, where only an overflow leads.
         """
-        plain = int(self.raw_decrypt(ciphertext))
-        signed = plain if plain <= self.public.n // 2 else plain - self.public.n
-        if abs(signed) > self.public.plaintext_max:
-            raise PlaintextOutOfRange("expected a plaintext below a third of n, got the sign of an overflow")
-        return signed
+        return self.public.signed(int(self.raw_decrypt(ciphertext)))
 
 
 def _blum_prime(token_bytes: TokenBytes, bits: int) -> int:

@@ -1,10 +1,13 @@
 """One Paillier key for all tests, from a seed, and a source of bytes that is the same in every run."""
 
 import hashlib
+from collections.abc import Sequence
 from functools import cache
 
-from privacy.paillier import PrivateKey, ShortBlinding, UniformBlinding
+from privacy.paillier import EncryptedVector, PrivateKey, ShortBlinding, UniformBlinding
 from privacy.paillier.keys import TokenBytes
+from privacy.score.combine import combine
+from privacy.score.model import EncryptedModel
 
 
 def stream(seed: str) -> TokenBytes:
@@ -39,3 +42,9 @@ def short() -> ShortBlinding:
 def uniform() -> UniformBlinding:
     """Return uniform blinding values."""
     return UniformBlinding(owner().public, stream("uniform"))
+
+
+def scored(weights: EncryptedVector, factors: Sequence[int]) -> EncryptedVector:
+    """Return one ciphertext of Σ w_k·x_k, as a holder makes it for its buyer."""
+    model = EncryptedModel(weights.key, 96, 0, weights.values)
+    return EncryptedVector(weights.key, tuple(combine(model, [factors], bytes(32))), weights.exponent)

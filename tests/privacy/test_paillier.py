@@ -1,6 +1,5 @@
 """Keys, blinding and vectors: what decrypts to what, what is refused, and what a pool gives out."""
 
-import os
 import threading
 
 import gmpy2
@@ -10,18 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privacy.paillier import (
-    BlindingPool,
     EncryptedVector,
     PrivateKey,
     PublicKey,
     ShortBlinding,
+    UniformBlinding,
     add,
     add_plain,
-    concatenate,
     decrypt,
+    draw_ahead,
     encrypt,
     rerandomise,
-    weighted_sum,
 )
 from privacy.paillier.blinding import EXPONENT_BITS
 from privacy.paillier.encrypt import VECTOR_MAX
@@ -35,11 +33,9 @@ from privacy.paillier.errors import (
     KeySizeRefused,
     LengthMismatch,
     PlaintextOutOfRange,
-    PoolClosed,
 )
 from privacy.paillier.fixed_base import FixedBase
-from privacy.paillier.raw import raw_embed, raw_scale
-from tests.privacy.paillier_world import owner, short, stranger, stream, uniform
+from tests.privacy.paillier_world import owner, scored, short, stranger, stream, uniform
 
 FEW = settings(max_examples=6, deadline=None)
 HALF = 1 << 1535
@@ -152,64 +148,41 @@ def test_two_sources_draw_different_bases() -> None:
     assert tables[0].power(fixed) != tables[1].power(fixed)
 
 
-def test_a_pool_fills_in_the_background_and_never_gives_a_value_twice() -> None:
-    with BlindingPool(short(), size=3) as pool:
-        assert pool.wait_until_full(60) and len(pool) == 3
-        drawn = [pool.draw() for _ in range(12)]
-    assert len(set(drawn)) == 12
-    assert all(owner().decrypt(value) == 0 for value in drawn[:2])
+def test_values_drawn_ahead_are_those_of_the_source_in_its_order() -> None:
+    names = set()
+
+    def named(size: int) -> bytes:
+        names.add(threading.current_thread().name)
+        return token_bytes(size)
+
+    key, token_bytes = owner().public, stream("ahead")
+    with draw_ahead(UniformBlinding(key, named), 3) as drawn:
+        ahead = list(drawn)
+    again = UniformBlinding(key, stream("ahead"))
+    assert ahead == [again.draw() for _ in range(3)]
+    assert len(names) == 1 and names != {threading.current_thread().name}
+    assert all(owner().decrypt(value) == 0 for value in ahead)
 
 
-def test_many_threads_never_get_the_same_value() -> None:
-    drawn: list[mpz] = []
-    with BlindingPool(short(), size=8) as pool:
-        threads = [
-            threading.Thread(target=lambda: drawn.extend(pool.draw() for _ in range(10))) for _ in range(4)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert len(drawn) == len(set(drawn)) == 40
+def test_a_draw_that_fails_in_the_background_is_shown_to_who_takes_it() -> None:
+    def empty(size: int) -> bytes:
+        raise PlaintextOutOfRange(f"no {size} bytes")
+
+    with draw_ahead(UniformBlinding(owner().public, empty), 2) as drawn, pytest.raises(PlaintextOutOfRange):
+        next(drawn)
 
 
-def test_a_closed_pool_holds_no_value_and_gives_none() -> None:
-    pool = BlindingPool(short(), size=2)
-    assert pool.wait_until_full(60)
-    held = list(pool._ready)
-    pool.close()
-    pool.close()
-    assert len(pool) == 0 and not any(any(value) for value in held)
-    with pytest.raises(PoolClosed):
-        pool.draw()
+def test_leaving_makes_no_more_values() -> None:
+    calls: list[int] = []
+    token_bytes = stream("left")
 
+    def counted(size: int) -> bytes:
+        calls.append(size)
+        return token_bytes(size)
 
-def test_a_value_that_was_taken_is_overwritten_in_the_pool() -> None:
-    with BlindingPool(short(), size=1) as pool:
-        assert pool.wait_until_full(60)
-        first = pool._ready[0]
-        assert any(first)
-        pool.draw()
-        assert not any(first)
-
-
-def test_a_pool_is_not_used_after_a_fork() -> None:
-    with BlindingPool(short(), size=1) as pool:
-        assert pool.wait_until_full(60)
-        child = os.fork()
-        if not child:
-            try:
-                pool.draw()
-            except PoolClosed:
-                os._exit(0)
-            os._exit(1)
-        assert os.waitpid(child, 0)[1] == 0
-
-
-@pytest.mark.parametrize("size", [0, -1, 1 << 17])
-def test_a_pool_without_bound_is_refused(size: int) -> None:
-    with pytest.raises(LengthMismatch):
-        BlindingPool(short(), size=size)
+    with draw_ahead(UniformBlinding(owner().public, counted), 1000) as drawn:
+        next(drawn)
+    assert 1 <= len(calls) < 1000
 
 
 # --- vectors ---------------------------------------------------------------------------------------------
@@ -225,7 +198,7 @@ def test_sums_and_products_decrypt_to_those_of_the_integers(data: st.DataObject)
     assert decrypt(owner(), add_plain(both, plain)) == [
         a + b + c for a, b, c in zip(left, right, plain, strict=True)
     ]
-    assert decrypt(owner(), weighted_sum(both, plain)) == [
+    assert decrypt(owner(), scored(both, plain)) == [
         sum((a + b) * c for a, b, c in zip(left, right, plain, strict=True))
     ]
 
@@ -245,8 +218,6 @@ def test_a_plaintext_out_of_range_is_refused_before_encryption() -> None:
     vector = encrypt(short(), [1])
     with pytest.raises(PlaintextOutOfRange):
         add_plain(vector, [largest + 1])
-    with pytest.raises(PlaintextOutOfRange):
-        weighted_sum(vector, [-largest - 1])
 
 
 def test_an_overflow_is_refused_and_never_decrypted_to_garbage() -> None:
@@ -265,22 +236,15 @@ def test_rerandomising_changes_the_ciphertext_and_not_the_plaintext() -> None:
 def test_short_exponents_do_not_rerandomise_what_the_owner_sees() -> None:
     with pytest.raises(BlindingTooShort):
         rerandomise(encrypt(short(), [5]), short())
-    with BlindingPool(short(), size=1) as pool, pytest.raises(BlindingTooShort):
-        rerandomise(encrypt(short(), [5]), pool)
 
 
 def test_a_product_is_blind_to_the_size_of_its_factor() -> None:
     # c^0 and c^1 are no trivial numbers: the exponent is always between n and 2n
-    vector = encrypt(short(), [7])
-    assert raw_scale(owner().public.n, vector.values[0], 0) != 1
-    assert raw_scale(owner().public.n, vector.values[0], 1) != vector.values[0]
-    assert decrypt(owner(), weighted_sum(vector, [0])) == [0]
-    assert decrypt(owner(), weighted_sum(vector, [1])) == [7]
-
-
-def test_concatenated_vectors_decrypt_in_order() -> None:
-    joined = concatenate([encrypt(short(), [1, 2]), encrypt(short(), [3])])
-    assert decrypt(owner(), joined) == [1, 2, 3]
+    vector = encrypt(short(), [7, 0])
+    for factor in (0, 1):
+        product = scored(vector, [factor, 0])
+        assert product.values[0] not in (1, *vector.values)
+        assert decrypt(owner(), product) == [7 * factor]
 
 
 @pytest.mark.parametrize("value", [0, -1, "n²", "n² + 1"])
@@ -288,12 +252,12 @@ def test_a_number_out_of_range_is_no_ciphertext(value: int | str) -> None:
     n_square = int(owner().public.n_square)
     number = {"n²": n_square, "n² + 1": n_square + 1}[value] if isinstance(value, str) else value
     with pytest.raises(CiphertextOutOfRange) as caught:
-        EncryptedVector(owner().public, (raw_embed(owner().public.n, 1), number))
+        EncryptedVector(owner().public, (mpz(2), mpz(number)))
     assert caught.value.position == 1
 
 
 def test_a_number_that_shares_a_factor_is_no_ciphertext() -> None:
-    good = raw_embed(owner().public.n, 1)
+    good = mpz(2)
     for number in (owner().p, owner().q * 12, owner().public.n, owner().public.n * 5):
         with pytest.raises(CiphertextNotUnit) as caught:
             EncryptedVector(owner().public, (good, good, mpz(number)))
@@ -303,18 +267,15 @@ def test_a_number_that_shares_a_factor_is_no_ciphertext() -> None:
 def test_lengths_exponents_and_keys_must_agree() -> None:
     one, two = encrypt(short(), [1]), encrypt(short(), [1, 2])
     fine = encrypt(short(), [1], exponent=-3)
-    other = EncryptedVector(stranger().public, (raw_embed(stranger().public.n, 1),))
-    for combine in (add, lambda a, b: concatenate([a, b])):
-        with pytest.raises(ExponentRefused):
-            combine(one, fine)
-        with pytest.raises(KeyMismatch):
-            combine(one, other)
+    other = EncryptedVector(stranger().public, (mpz(2),))
+    with pytest.raises(ExponentRefused):
+        add(one, fine)
+    with pytest.raises(KeyMismatch):
+        add(one, other)
     with pytest.raises(LengthMismatch):
         add(one, two)
     with pytest.raises(LengthMismatch):
         add_plain(one, [1, 2])
-    with pytest.raises(LengthMismatch):
-        weighted_sum(two, [1])
     with pytest.raises(KeyMismatch):
         decrypt(owner(), other)
     with pytest.raises(KeyMismatch):
@@ -326,14 +287,6 @@ def test_empty_and_endless_vectors_and_strange_exponents_are_refused() -> None:
         encrypt(short(), [])
     with pytest.raises(LengthMismatch):
         encrypt(short(), [0] * (VECTOR_MAX + 1))
-    with pytest.raises(LengthMismatch):
-        concatenate([])
     for exponent in (1, -65):
         with pytest.raises(ExponentRefused):
             encrypt(short(), [1], exponent=exponent)
-    with pytest.raises(ExponentRefused):
-        weighted_sum(encrypt(short(), [1], exponent=-40), [1], factor_exponent=-25)
-
-
-def test_a_weighted_sum_adds_the_exponents() -> None:
-    assert weighted_sum(encrypt(short(), [1], exponent=-4), [1], factor_exponent=-2).exponent == -6

@@ -16,10 +16,9 @@ from privacy.paillier import (
     pack,
     rerandomise,
     unpack,
-    weighted_sum,
 )
 from privacy.paillier.errors import LengthMismatch, PackingInvalid, SlotOverflow
-from tests.privacy.paillier_world import owner, short, uniform
+from tests.privacy.paillier_world import owner, scored, short, uniform
 
 LAYOUTS = st.builds(SlotLayout, st.integers(1, 12), st.integers(1, 40))
 
@@ -103,7 +102,7 @@ def test_encrypted_packed_sums_of_secret_weights_decrypt_to_the_plain_scores() -
     packed = [pack(row, layout) for row in rows]
     answers = []
     for i, part in enumerate(pack(noise, layout)):
-        score = weighted_sum(encrypted, [row[i] for row in packed])
+        score = scored(encrypted, [row[i] for row in packed])
         answers += decrypt(owner(), rerandomise(add(score, encrypt(short(), [part])), uniform()))
     expected = [sum(w * row[g] for w, row in zip(weights, rows, strict=True)) + noise[g] for g in range(60)]
     assert unpack(answers, layout, count=60) == expected
