@@ -7,8 +7,6 @@ neither a damaged cache nor a faulty library can change what a commitment means.
 Source: docs/protocol.md §5; RFC 9380.
 """
 
-import os
-import tempfile
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -20,6 +18,7 @@ from py_arkworks_bls12381 import G1Point
 from privacy.curve import COORDINATE_BYTES, POINT_BYTES, blinding_generator, cell_generator
 from privacy.encoding import keccak, tagged_hash
 from privacy.errors import GeneratorsInvalid
+from privacy.files import write_whole
 from privacy.prg import CELLS_MAX
 from privacy.tree import tree_root
 
@@ -86,7 +85,7 @@ class GeneratorCache:
             raise GeneratorsInvalid(f"generators, block {index}: not what the committed table says")
         if path is not None:
             try:
-                _write_atomically(path, block)
+                write_whole(path, block)
             except OSError as err:
                 warnings.append(f"cached generators, block {index}: not written, {type(err).__name__}")
         return block
@@ -152,16 +151,3 @@ def _read(path: Path) -> bytes | None:
         return path.read_bytes()
     except OSError:
         return None
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that another process sees all or nothing; one torn by a crash fails its digest."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=path.name, suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(name).replace(path)
-    except OSError:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -115,7 +115,7 @@ class SeveralReader:
             return None
         columns = [first, *(self._column(call, each) for each in arguments[1:])]
         known = self._different(call, columns, arguments)
-        return None if known is None else self._several(call, known)
+        return None if known is None else _output(call, known)
 
     def _different(
         self, call: _Call, columns: Sequence[Column | None], arguments: Sequence[exp.Expr]
@@ -129,20 +129,6 @@ class SeveralReader:
                 message = f"{column.name!r} stands in {call.name} twice"
                 self._tree.refuse("repeated-column", message, arguments[place], column.name)
         return known
-
-    def _several(self, call: _Call, columns: Sequence[Column]) -> Output:
-        names = [column.name for column in columns]
-        nullable = sorted(column.name for column in columns if column.nullable)
-        present = () if call.kind is OutputKind.CHI2 else tuple(nullable)
-        default = f"{call.name.lower()}({', '.join(names)})"
-        return Output(
-            call.alias or default,
-            call.kind,
-            names[0],
-            others=tuple(names[1:]),
-            present=present,
-            at=call.at,
-        )
 
     def _column(self, call: _Call, node: exp.Expr) -> Column | None:
         """Read one column, a measure or, for a contingency table, a dimension that is not grouped by."""
@@ -193,18 +179,7 @@ class SeveralReader:
         numbers = [self._coefficient(call, each) for each in arguments[half:]]
         known = self._different(call, [target, *features], arguments)
         coefficients = tuple(number for number in numbers if number is not None)
-        if known is None or len(coefficients) < half:
-            return None
-        names = [column.name for column in known]
-        default = f"{call.name.lower()}({', '.join(names)})"
-        return Output(
-            call.alias or default,
-            call.kind,
-            names[0],
-            others=tuple(names[1:]),
-            coefficients=coefficients,
-            at=call.at,
-        )
+        return None if known is None or len(coefficients) < half else _output(call, known, coefficients)
 
     def _coefficient(self, call: _Call, node: exp.Expr) -> Decimal | None:
         sign = ""
@@ -276,3 +251,18 @@ class SeveralReader:
         message = f"a quantile is above 0 and below 1 with at most {QUANTILE_DIGITS_MAX} digits, not {token.text[:40]}"
         self._tree.scan.refuse("quantile", message, token.start)
         return None
+
+
+def _output(call: _Call, columns: Sequence[Column], coefficients: tuple[Decimal, ...] = ()) -> Output:
+    """Return the output of a call on columns; which rows it is over stands in it, unless its kind says so itself."""
+    names = [column.name for column in columns]
+    says_itself = call.kind in (OutputKind.CHI2, OutputKind.LOGREG_STEP)
+    return Output(
+        call.alias or f"{call.name.lower()}({', '.join(names)})",
+        call.kind,
+        names[0],
+        others=tuple(names[1:]),
+        present=() if says_itself else tuple(sorted(column.name for column in columns if column.nullable)),
+        coefficients=coefficients,
+        at=call.at,
+    )

@@ -4,7 +4,7 @@ Bytes: docs/protocol.md, Encrypted deposit. All of it is functions of state and 
 """
 
 from privacy.deposit.ceremony import Ceremony
-from privacy.deposit.cube import Cube, CubeLane, cells_of, make_lane
+from privacy.deposit.cube import Cube, CubeLane, make_lane
 from privacy.deposit.decrypt import Combined, combine, decrypt_partially, partial_size, verify_partial
 from privacy.deposit.dkg import Outcome, TrusteeSecret, announce, complain, deal, finish
 from privacy.deposit.elgamal import CIPHERTEXT_BYTES, Ciphertexts, encrypt
@@ -38,7 +38,6 @@ __all__ = [
     "TrusteeSecret",
     "announce",
     "bound_units",
-    "cells_of",
     "check_points",
     "combine",
     "complain",

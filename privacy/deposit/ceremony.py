@@ -23,7 +23,6 @@ DEAL: Final = 2
 COMPLAINTS: Final = 3
 SEALED_BYTES: Final = WORD_BYTES + 16
 _HEAD_BYTES = len(MAGIC) + 1 + WORD_BYTES + 2
-_COMPLAINT_BYTES = 2 + POINT_BYTES + PROOF_BYTES
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,16 +8,12 @@ of a plan; noise and grid come with the plan.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from privacy.columns import Column, ColumnType
-from privacy.decimals import decimal_text
 from privacy.deposit.errors import CubeInvalid
 from privacy.deposit.logarithms import BOUND_MAX
 from privacy.dimensions import Dimension, Factor
@@ -25,14 +21,13 @@ from privacy.errors import PlanInvalid
 from privacy.fixed_point import EXACT_BITS, Grid, fits
 from privacy.lanes import (
     FACTOR_BITS_MIN,
-    GRID_BITS_MAX,
     SHARE_MIN,
-    TAIL_SIGMAS,
     Lane,
     LaneKey,
     LaneKind,
     Setting,
     bin_edges,
+    with_grid,
 )
 
 CELLS_MAX: Final = 1 << 24
@@ -44,6 +39,8 @@ KINDS: Final = frozenset(
     (LaneKind.COUNT, LaneKind.COUNT_OF, LaneKind.SUM, LaneKind.SQUARE, LaneKind.HISTOGRAM, LaneKind.PRODUCT)
 )
 """Kinds that add up over cells. Distinct counts do not; a contingency table is a selection of counts."""
+
+_OF_THE_PLAN: Final = frozenset(("delta_squared", "grid_bits", "rho"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,28 +94,15 @@ class CubeLane:
         """
         rows = setting.unit_holders * setting.rows_per_unit
         lane = self._lane(delta_squared=(rows * self.row_max) ** 2, rho_micro=rho_micro)
-        for bits in range(GRID_BITS_MAX):
-            candidate = replace(lane, grid_bits=bits)
-            if candidate.sigma_squared >= SHARE_MIN * setting.divisor:
-                return candidate
-        raise CubeInvalid(f"{lane.title}: no grid is fine enough for its noise")
+        lane = with_grid(lane, setting)
+        if lane.sigma_squared < SHARE_MIN * setting.divisor:
+            raise CubeInvalid(f"{lane.title}: no grid is fine enough for its noise")
+        return lane
 
     def to_json(self) -> dict[str, Any]:
-        """Return the JSON object that stands in a cube; the last two members only where they say something."""
-        more: dict[str, Any] = {} if self.by is None else {"by": self.by.to_json()}
-        if self.present:
-            more["present"] = list(self.present)
-        return more | {
-            "kind": self.kind.value,
-            "column": self.column,
-            "type": None if self.type is None else self.type.value,
-            "low": None if self.low is None else decimal_text(self.low),
-            "high": None if self.high is None else decimal_text(self.high),
-            "scale_bits": str(self.scale_bits),
-            "center": str(self.center),
-            "half_width": str(self.half_width),
-            "edges": [str(edge) for edge in self.edges],
-        }
+        """Return the JSON object that stands in a cube: a plan's lane without what the plan sets."""
+        lane = self._lane(delta_squared=1, rho_micro=1).to_json()
+        return {name: value for name, value in lane.items() if name not in _OF_THE_PLAN}
 
     def _lane(self, *, delta_squared: int, rho_micro: int) -> Lane:
         try:
@@ -206,18 +190,6 @@ class Cube:
             raise CubeInvalid(f"the cube has no lane {lane} with bin {bin_}")
         return self.groups * (sum(each.bins for each in self.lanes[:lane]) + bin_)
 
-    def codes(self) -> list[NDArray[np.int64]]:
-        """Return for each dimension the place of its value in every group: G integers from 0 to |domain|.
-
-        A filter on dimensions is a condition on these; where it holds are the groups of a sub-cube.
-        """
-        if not self.dimensions:
-            return []
-        sizes = tuple(dimension.size for dimension in self.dimensions)
-        return [
-            np.asarray(codes, dtype=np.int64) for codes in np.unravel_index(np.arange(self.groups), sizes)
-        ]
-
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object that stands in a policy and in a deposit's manifest."""
         return {
@@ -226,18 +198,6 @@ class Cube:
             "rows_max": str(self.rows_max),
             "rows_per_unit": str(self.rows_per_unit),
         }
-
-
-def value_bound(lane: Lane, rows_max: int, contributors: int) -> int:
-    """Return a bound on |value| of a plan's lane over a cube: all rows in it, and the tail of the noise.
-
-    Args:
-        lane: as `CubeLane.plan_lane` made it.
-        rows_max: the most rows of the deposit.
-        contributors: the most trustees that add noise; the sum's parameter is at most σ² times their number.
-    """
-    content = rows_max * lane.row_max << lane.grid_bits
-    return content + TAIL_SIGMAS * (math.isqrt(math.ceil(contributors * lane.sigma_squared)) + 1)
 
 
 def make_lane(key: LaneKey, columns: Mapping[str, Column], rows_max: int) -> CubeLane:
@@ -272,20 +232,6 @@ def make_lane(key: LaneKey, columns: Mapping[str, Column], rows_max: int) -> Cub
         edges = bin_edges(column.grid(), key.bins)
         return replace(_measuring(key, column, column.grid()), center=0, half_width=1, edges=edges)
     return _measuring(key, column, column.grid())
-
-
-def cells_of(cube: Cube, lane: int, bin_: int, groups: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the cells of a sub-cube, ascending: those of the groups where `groups` is true."""
-    chosen: NDArray[np.int64] = cube.start(lane, bin_) + np.flatnonzero(groups)
-    return chosen
-
-
-def joined(cube: Cube, chosen: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
-    """Return where all conditions on groups hold; everywhere without any."""
-    everywhere = np.ones(cube.groups, dtype=bool)
-    for each in chosen:
-        everywhere &= each
-    return everywhere
 
 
 def _measuring(key: LaneKey, column: Column, grid: Grid, *, by: Factor | None = None) -> CubeLane:

@@ -16,9 +16,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import math
-import os
-import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -31,11 +30,11 @@ from py_arkworks_bls12381 import G1Point
 from privacy.curve import BASE_PRIME, COORDINATE_BYTES
 from privacy.deposit.errors import LogarithmNotFound, TableInvalid, ValueOutOfRange
 from privacy.deposit.points import generator, scalar
+from privacy.files import write_whole
 
 BOUND_MAX: Final = 1 << 40
 TABLE_BITS_MIN: Final = 8
 TABLE_BITS_MAX: Final = 22
-PAIR_US: Final = 2.0  # measured, for estimates
 _P = mpz(BASE_PRIME)
 _STEP = 1 << 11  # giant steps taken together; more share an inversion that is cheap already
 _WORDS = COORDINATE_BYTES // 8
@@ -59,11 +58,6 @@ def balanced_bits(bound: int, count: int) -> int:
     """
     steps = math.isqrt(max(1, count * bound >> 6))  # T² = count·(bound/16)/4
     return max(TABLE_BITS_MIN, min(TABLE_BITS_MAX, steps.bit_length()))
-
-
-def cost_s(bound: int, bits: int) -> float:
-    """Estimate the seconds for one value at the bound."""
-    return bound / (2 << bits) * PAIR_US * 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +91,7 @@ class LogTable:
 
     @classmethod
     def kept(cls, bits: int, folder: Path) -> LogTable:
-        """Read the table from a folder, or compute and keep it there; a damaged one is made again.
+        """Read the table from a folder, or compute it and keep it there if that can be; a damaged one is made again.
 
         Raises:
             ValueOutOfRange: bits outside 8 … 22.
@@ -107,7 +101,8 @@ class LogTable:
             return cls.from_bytes(path.read_bytes())
         except (OSError, TableInvalid):
             table = cls.make(bits)
-        _write_atomically(path, table.to_bytes())
+        with suppress(OSError):  # the table serves without its file, which the next process makes again
+            write_whole(path, table.to_bytes())
         return table
 
     @property
@@ -280,16 +275,3 @@ def _affine(point: G1Point) -> tuple[mpz, mpz]:
     return mpz(int.from_bytes(data[:COORDINATE_BYTES], "big")), mpz(
         int.from_bytes(data[COORDINATE_BYTES:], "big")
     )
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that another process sees all or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=path.name, suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(name).replace(path)
-    except OSError:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 from py_arkworks_bls12381 import G1Point
 
-from privacy.deposit.cube import value_bound
 from privacy.deposit.decrypt import combine_verified, decrypt_partially, verify_partial
 from privacy.deposit.elgamal import Ciphertexts
 from privacy.deposit.errors import DepositError, NoiseRefused, PartialInvalid, RiderRefused, SumsDisputed
@@ -23,6 +22,7 @@ from privacy.deposit.points import generator, scalar
 from privacy.deposit.riders import key_of_cells, unseal
 from privacy.deposit.terms import DepositPlan, deposit_terms
 from privacy.encoding import keccak, tagged_hash
+from privacy.lanes import value_bound
 from privacy.plan import Plan
 from privacy.session import Session
 
@@ -117,6 +117,24 @@ def partial_of(plan: Plan, session: Session, share: KeyShare, sums: Ciphertexts,
     return decrypt_partially(deposit_terms(plan).key, share, noisy, _context(session, noisy))
 
 
+def require_partial(plan: Plan, session: Session, index: int, sums: Ciphertexts, partial: bytes) -> None:
+    """Require that a partial decryption is of these sums, noise included.
+
+    Args:
+        plan: verified.
+        session: the session.
+        index: of the trustee in the roster.
+        sums: the noisy sums.
+        partial: what it sent.
+
+    Raises:
+        PartialInvalid: malformed, or its proof does not hold: there is one sequence of points for which it does.
+    """
+    terms = deposit_terms(plan)
+    trustee, context = terms.trustee_of(session.members[index].holder), _context(session, sums)
+    verify_partial(terms.key, sums, partial, trustee=trustee, session=context)
+
+
 def open_riders(
     plan: Plan, session: Session, cells: Sequence[int], bundles: Riders, inputs: Riders
 ) -> Opening:
@@ -182,7 +200,9 @@ def value_bounds(plan: Plan) -> list[int]:
     """Return the bound on each value, noise included."""
     bounds: list[int] = []
     for lane in plan.lanes:
-        bounds += [value_bound(lane, plan.rows_max, plan.holders)] * (lane.bins * plan.groups)
+        bounds += [value_bound(lane, rows=plan.rows_max, contributors=plan.holders)] * (
+            lane.bins * plan.groups
+        )
     return bounds
 
 

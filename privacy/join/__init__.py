@@ -9,12 +9,12 @@ Rounds are functions of a state and a message (docs/protocol.md, "Private join")
 Semi-honest: a side that deviates can make the sums wrong; docs/threat-model.md says what it can learn.
 """
 
-from privacy.join.identifiers import KeyColumn, Rule, join_key, keys_of, normalise, normalise_key
+from privacy.join.identifiers import Rule, join_key, normalise, normalise_key
 from privacy.join.matcher import Matched, matcher_round1, matcher_round3
 from privacy.join.parts import PART_BYTES_MAX, parts_needed, require_part
 from privacy.join.shares import add_to_shares, from_limbs, to_limbs
 from privacy.join.state import MatcherState, ValueState
-from privacy.join.terms import SHARE_MODULUS, JoinTerms, padded_length
+from privacy.join.terms import SHARE_MODULUS, JoinTerms
 from privacy.join.value_side import value_finish, value_round2
 from privacy.join.values import KeyValues
 
@@ -22,7 +22,6 @@ __all__ = [
     "PART_BYTES_MAX",
     "SHARE_MODULUS",
     "JoinTerms",
-    "KeyColumn",
     "KeyValues",
     "Matched",
     "MatcherState",
@@ -31,12 +30,10 @@ __all__ = [
     "add_to_shares",
     "from_limbs",
     "join_key",
-    "keys_of",
     "matcher_round1",
     "matcher_round3",
     "normalise",
     "normalise_key",
-    "padded_length",
     "parts_needed",
     "require_part",
     "to_limbs",

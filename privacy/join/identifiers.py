@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import datetime
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -70,48 +69,6 @@ class Rule(StrEnum):
 Identifier = str | int | None
 
 
-@dataclass(frozen=True, slots=True)
-class KeyColumn:
-    """The keys of a side's rows.
-
-    Attributes:
-        keys: one for each row, None where the row matches nothing.
-        missing: rows in which a part of the key is NULL.
-        malformed: rows in which a rule refused a part.
-    """
-
-    keys: tuple[bytes | None, ...]
-    missing: int
-    malformed: int
-
-
-def keys_of(rules: Sequence[Rule], rows: Iterable[Sequence[Identifier]]) -> KeyColumn:
-    """Make the keys of rows.
-
-    Args:
-        rules: one for each part of the key.
-        rows: of each, the parts of its key.
-
-    Raises:
-        RulesMismatch: a row with another number of parts.
-    """
-    keys: list[bytes | None] = []
-    missing = malformed = 0
-    for parts in rows:
-        if len(parts) != len(rules) or not rules:
-            raise RulesMismatch(f"expected {len(rules)} parts of a key, at least one, got {len(parts)}")
-        if any(part is None for part in parts):
-            missing += 1
-            keys.append(None)
-            continue
-        try:
-            keys.append(join_key(rules, parts))
-        except KeyMalformed:
-            malformed += 1
-            keys.append(None)
-    return KeyColumn(tuple(keys), missing, malformed)
-
-
 def join_key(rules: Sequence[Rule], parts: Sequence[Identifier]) -> bytes:
     """Return the bytes of a key: for each part its rule and its normal form, each with its length.
 
@@ -133,7 +90,10 @@ def join_key(rules: Sequence[Rule], parts: Sequence[Identifier]) -> bytes:
 
 def normalise_key(rule: Rule, value: Identifier) -> bytes | None:
     """Return the bytes of a key of one part, or None where it matches nothing: NULL, or refused by the rule."""
-    return keys_of((rule,), ((value,),)).keys[0]
+    try:
+        return join_key((rule,), (value,))
+    except KeyMalformed:
+        return None
 
 
 def normalise(rule: Rule, value: Identifier) -> str:

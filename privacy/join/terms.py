@@ -163,14 +163,3 @@ class JoinTerms:
             for start in range(SESSION_BYTES, TERMS_BYTES, _NUMBER_BYTES)
         ]
         return cls(data[:SESSION_BYTES], *numbers)
-
-
-def padded_length(rows_max: int, step: int) -> int:
-    """Return the public length of a list: the ceiling on rows, rounded up to a multiple of `step`.
-
-    Raises:
-        TermsInvalid: a ceiling below zero or a step below 1.
-    """
-    if rows_max < 0 or step < 1:
-        raise TermsInvalid(f"expected no negative ceiling and a step of at least 1, got {rows_max}, {step}")
-    return max(1, -(-rows_max // step)) * step

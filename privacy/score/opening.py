@@ -11,7 +11,7 @@ from privacy.answer import ROWS_EXPECTED, AnswerTable, ExpectedError, decode_ans
 from privacy.errors import AnswerInvalid
 from privacy.estimates import HALF, Z_ONE, Estimate, Noisy, root
 from privacy.fixed_point import power_of_two
-from privacy.layout import group_order, lane_cells
+from privacy.layout import cell_index, group_order
 from privacy.paillier.encrypt import decrypt
 from privacy.paillier.errors import PaillierError
 from privacy.paillier.keys import PrivateKey
@@ -54,13 +54,15 @@ def open_scores(
         scores = unpack(packed, terms.layout, count=plan.groups)
     except PaillierError as err:
         raise AnswerInvalid(f"the scores do not open: {err}") from err
-    scale = ScoreShape.of(plan).unit * power_of_two(-weights.scale_bits)
-    counts = lane_cells(plan, ScoreShape.of(plan).count).start
+    shape = ScoreShape.of(plan)
+    scale = shape.unit * power_of_two(-weights.scale_bits)
     values = terms.values(plan, cells)
     estimates = {
         group: Estimate(
             scores[group] * scale,
-            _error(plan, params, survivors, weights, rows=int(values[counts + group] or 0)),
+            _error(
+                plan, params, survivors, weights, rows=int(values[cell_index(plan, shape.count, group)] or 0)
+            ),
         )
         for group in range(plan.groups)
     }

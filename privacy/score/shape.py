@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from privacy.errors import AnswerInvalid, PlanInvalid
 from privacy.fixed_point import power_of_two
 from privacy.lanes import LaneKind, find_lane, largest_cell, score_keys
-from privacy.layout import lane_cells
+from privacy.layout import cell_index
 from privacy.paillier.keys import PublicKey
 from privacy.paillier.packing import SlotLayout, SumBound
 from privacy.query import Output, OutputKind
@@ -107,10 +107,10 @@ class ScoreShape:
 
     def factors(self, plan: Plan, values: Sequence[int], group: int) -> list[int]:
         """Return the factors of the intercept and of each feature, from the noisy values of one group."""
-        count = int(values[lane_cells(plan, self.count).start + group])
+        count = int(values[cell_index(plan, self.count, group)])
         factors = [count << self.count_shift]
         for number, shift, center in zip(self.sums, self.sum_shifts, self.center_factors, strict=True):
-            total = int(values[lane_cells(plan, number).start + group])
+            total = int(values[cell_index(plan, number, group)])
             factors.append((total << shift) + center * count)
         return factors
 

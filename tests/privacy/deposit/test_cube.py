@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privacy.columns import Column, ColumnType, Role
-from privacy.deposit import Cube, CubeLane, CubeRows, bound_units, cells_of, make_lane, tabulate
-from privacy.deposit.cube import CONTENT_MAX, joined, value_bound
+from privacy.deposit import Cube, CubeLane, CubeRows, bound_units, make_lane, tabulate
+from privacy.deposit.cube import CONTENT_MAX
 from privacy.deposit.errors import CubeInvalid, RowsRefused
 from privacy.dimensions import Dimension
-from privacy.lanes import LaneKey, LaneKind, Setting, derive_lane
+from privacy.lanes import LaneKey, LaneKind, Setting, derive_lane, value_bound
 from privacy.types import Digest
 
 KWH = Column(
@@ -51,7 +51,6 @@ def test_groups_and_lanes_have_a_plans_layout() -> None:
     assert own.cells == 12 * (1 + 1 + 1 + 1 + 4 + 1)
     assert own.start(4, 2) == 12 * 6
     assert own.lane_index(KEYS[5]) == 5
-    assert [codes.tolist() for codes in own.codes()] == [[0] * 4 + [1] * 4 + [2] * 4, [0, 1, 2, 3] * 3]
 
 
 @pytest.mark.parametrize("key", [KEYS[0], KEYS[1], KEYS[2], KEYS[4]])
@@ -66,7 +65,7 @@ def test_every_lane_keeps_its_key_and_can_be_decrypted(key: LaneKey) -> None:
     assert lane.key == key
     assert ROWS_MAX * lane.row_max <= CONTENT_MAX
     planned = lane.plan_lane(setting(), 10_000)
-    assert value_bound(planned, ROWS_MAX, 3) > ROWS_MAX * lane.row_max << planned.grid_bits
+    assert value_bound(planned, rows=ROWS_MAX, contributors=3) > ROWS_MAX * lane.row_max << planned.grid_bits
 
 
 @pytest.mark.parametrize("key", [KEYS[3], KEYS[5]])
@@ -112,14 +111,6 @@ def test_a_cube_has_different_dimensions_lanes_and_bounds() -> None:
         cube().start(6)
     with pytest.raises(CubeInvalid):
         cube().lane_index(LaneKey(LaneKind.SUM, "fee"))
-
-
-def test_a_sub_cube_is_the_cells_of_its_groups() -> None:
-    own = cube()
-    day, place = own.codes()
-    chosen = cells_of(own, 2, 0, joined(own, [day == 1, place != 3]))
-    assert chosen.tolist() == [24 + 4, 24 + 5, 24 + 6]
-    assert len(cells_of(own, 0, 0, joined(own, []))) == own.groups
 
 
 ROW = st.tuples(

@@ -1,6 +1,5 @@
 """Sums in processes and on a Ray cluster are those of this process."""
 
-import importlib.util
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -36,8 +35,8 @@ def deposit(tmp_path_factory: pytest.TempPathFactory) -> Deposit:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[RayMapper]:
-    if importlib.util.find_spec("ray") is None:
-        pytest.skip("the package `ray` is not installed: pip install ray")
+    if sys.version_info >= (3, 14):
+        pytest.skip("there is no Ray for this Python")
     with RayMapper(workers=2) as mapper:
         yield mapper
 

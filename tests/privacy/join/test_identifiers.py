@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.join import Rule, join_key, keys_of, normalise, normalise_key
+from privacy.join import Rule, join_key, normalise, normalise_key
 from privacy.join.errors import (
     KeyCenturyUnknown,
     KeyCharacterWrong,
@@ -191,20 +191,6 @@ def test_a_normal_form_is_its_own_normal_form(rule: Rule, text: str) -> None:
     assert normalise(rule, once) == once
 
 
-def test_keys_of_rows_count_what_matches_nothing() -> None:
-    rows = [
-        ("张三", PEOPLE[0]),
-        ("张三", None),
-        ("张三", "110105194912310021"),
-        (None, "x"),
-        (" 张三", PEOPLE[0].lower()),
-    ]
-    column = keys_of((Rule.NAME, Rule.ID_NUMBER), rows)
-    assert (column.missing, column.malformed) == (2, 1)
-    assert column.keys == (column.keys[0], None, None, None, column.keys[0])
-    assert column.keys[0] == join_key((Rule.NAME, Rule.ID_NUMBER), ("张三", PEOPLE[0]))
-
-
 def test_a_key_of_one_part_is_its_normal_form_or_nothing() -> None:
     assert normalise_key(Rule.USCC, wide(COMPANY)) == join_key((Rule.USCC,), (COMPANY,))
     assert normalise_key(Rule.USCC, COMPANY[:-1]) is normalise_key(Rule.USCC, None) is None
@@ -220,8 +206,6 @@ def test_another_number_of_parts_than_rules_is_refused() -> None:
     for refused in (
         lambda: join_key((Rule.TEXT,), ("a", "b")),
         lambda: join_key((), ()),
-        lambda: keys_of((Rule.TEXT,), [("a", "b")]),
-        lambda: keys_of((), [()]),
     ):
         with pytest.raises(RulesMismatch):
             refused()
