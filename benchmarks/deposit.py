@@ -44,6 +44,7 @@ from privacy.deposit import (
     table_bits,
     write_deposit,
 )
+from privacy.deposit.elgamal import arithmetic
 from privacy.dimensions import Dimension
 from privacy.lanes import LaneKind
 from privacy.types import Address, Digest
@@ -76,7 +77,7 @@ def cells() -> NDArray[np.int64]:
 
 def run() -> dict[str, Any]:
     """Make a key, then measure each part in processes of its own on two cores."""
-    env = machine(("py_arkworks_bls12381", "gmpy2", "pyarrow", "numpy"))
+    env = machine(("ckzg", "py_arkworks_bls12381", "gmpy2", "pyarrow", "numpy"))
     begin = time.perf_counter()
     outcomes = make_key()
     key_s = time.perf_counter() - begin
@@ -199,7 +200,8 @@ def _decryption(outcomes: list[Outcome], sums: Ciphertexts) -> dict[str, float]:
 def _method() -> dict[str, str]:
     return {
         "deposit": f"{cube().cells:,} cells of {CELL_BITS} bits and sign, 192 bytes each, in Parquet; written, fsynced, hashed",
-        "encrypt_s": "two processes on two cores, their start and tables included; r and m by tables of 12-bit windows",
+        "encrypt_s": "two processes on two cores, their start and tables included; r and m by tables of 12-bit windows, "
+        f"added by {type(arithmetic()).__name__.lower()}",
         "cold_sum_s": f"page cache of the files dropped; every cell added to one of {RESULTS} results, every block checked against the "
         "deposit's root; two processes, their start included",
         "check_points_s": "once for a deposit: all points in the subgroup but with probability 2^-80",

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import starmap
 from operator import add as plus
 from typing import Final
@@ -21,13 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 from py_arkworks_bls12381 import G1Point
 
+from privacy.deposit.blst import open_blst
 from privacy.deposit.errors import LengthMismatch, ValueOutOfRange
-from privacy.deposit.fixed_base import FACTOR_BYTES, factor_digits, small_digits, table_of
+from privacy.deposit.fixed_base import FACTOR_BYTES, Arithmetic, Arkworks, Columns, factor_digits
 from privacy.deposit.points import (
     POINT_BYTES,
+    decode_curve_points,
     decode_points,
     encode_points,
-    generator,
     key_stream,
     scalar,
 )
@@ -103,7 +105,20 @@ class Ciphertexts:
 
 
 def encrypt(key: bytes, values: Values, seed: bytes, context: bytes) -> Ciphertexts:
-    """Encrypt signed values.
+    """Encrypt signed values; see `encrypt_columns`.
+
+    Returns:
+        One ciphertext a value; always the same ones for the same arguments.
+
+    Raises:
+        ValueOutOfRange: a value beyond 62 bits.
+    """
+    a, b = encrypt_columns(key, values, seed, context)
+    return Ciphertexts(decode_curve_points(a), decode_curve_points(b))
+
+
+def encrypt_columns(key: bytes, values: Values, seed: bytes, context: bytes) -> Columns:
+    """Encrypt signed values to the bytes that a deposit stores.
 
     Args:
         key: K in 96 bytes, of a checked `DepositKey`.
@@ -113,21 +128,21 @@ def encrypt(key: bytes, values: Values, seed: bytes, context: bytes) -> Cipherte
             randomness.
 
     Returns:
-        One ciphertext a value; always the same ones for the same arguments.
+        A of each value, B of each value, 96 bytes a point; always the same ones for the same arguments.
 
     Raises:
         ValueOutOfRange: a value beyond 62 bits.
     """
     if len(values) and not -VALUE_BOUND < int(values.min()) <= int(values.max()) < VALUE_BOUND:
         raise ValueOutOfRange("every value must be within ±2^62")
-    base, joint = table_of(encode_points([generator()])), table_of(key)
     factors = b"".join([r.to_bytes(FACTOR_BYTES, "little") for r in randomness(values, seed, context)])
-    digits, nothing = factor_digits(factors), [G1Point.identity()] * len(values)
-    magnitudes = base.add_multiples(nothing, small_digits(np.abs(values)))
-    contents = [
-        -point if value < 0 else point for point, value in zip(magnitudes, values.tolist(), strict=True)
-    ]
-    return Ciphertexts(base.add_multiples(nothing, digits), joint.add_multiples(contents, digits))
+    return arithmetic().ciphertexts(key, factor_digits(factors), values)
+
+
+@lru_cache(maxsize=1)
+def arithmetic() -> Arithmetic:
+    """Return what ciphertexts are computed with here: blst if there is one, else arkworks. Both give the same bytes."""
+    return open_blst() or Arkworks()
 
 
 def randomness(values: Values, seed: bytes, context: bytes) -> list[int]:

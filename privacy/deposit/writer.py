@@ -19,11 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from privacy.deposit.elgamal import encrypt
+from privacy.deposit.elgamal import encrypt_columns
 from privacy.deposit.errors import DepositInUse, DepositInvalid, LengthMismatch
 from privacy.deposit.keys import DepositKey
 from privacy.deposit.parallel import Mapper
-from privacy.deposit.points import POINT_BYTES, encode_points
+from privacy.deposit.points import POINT_BYTES
 from privacy.deposit.stored import (
     BLOCK_CELLS,
     LEAVES_FILE,
@@ -111,8 +111,7 @@ def encrypt_block(job: BlockJob) -> Block:
     Raises:
         ValueOutOfRange: a cell beyond 62 bits.
     """
-    ciphertexts = encrypt(job.key, np.frombuffer(job.values, dtype="<i8"), job.seed, job.context)
-    return encode_points(ciphertexts.a), encode_points(ciphertexts.b)
+    return encrypt_columns(job.key, np.frombuffer(job.values, dtype="<i8"), job.seed, job.context)
 
 
 def _jobs(
