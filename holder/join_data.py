@@ -31,7 +31,8 @@ from privacy.types import Digest
 BATCH_ROWS: Final = 1 << 14
 WAITING_ROWS: Final = 1 << 20
 SPELLINGS_MAX: Final = 1 << 20  # of keys, remembered with their normal form
-_WORD: Final = 1 << 64
+_RANK_DIGITS: Final = 32
+_RANK: Final = np.dtype(">u8")  # two words of a rank, which is ordered like bytes
 _NOWHERE: Final = -1
 
 
@@ -147,7 +148,10 @@ class SideQuery(SumQuery):
 
     def rows(self) -> exp.Select:
         """Return the query: the key as written, its order, one code for each dimension, then a number for each lane."""
-        columns: list[exp.Expr] = [exp.column(UNIT, table="r"), exp.column(RANK, table="r"), *self._codes()]
+        rank: exp.Expr = exp.column(RANK, table="r")
+        if self.reading.dialect == "duckdb":
+            rank = exp.func("hex", rank)  # DuckDB takes 50 µs to hand one integer of 128 bits over
+        columns: list[exp.Expr] = [exp.column(UNIT, table="r"), rank, *self._codes()]
         columns += [self._number(lane) for lane in self.side_plan.lanes]
         query = selected(columns, self._rows().subquery("r", copy=False))
         return self._coded(query, range(len(self.side_plan.group_by)))
@@ -257,7 +261,7 @@ class _Rows:
         dimensions = query.side_plan.group_by
         columns = list(zip(*batch, strict=True))
         index = np.fromiter(map(keys.number, columns[0]), dtype=np.int64, count=len(batch))
-        ranks = [_rank(each) for each in columns[1]]
+        ranks = np.frombuffer(b"".join(map(_rank, columns[1])), dtype=_RANK).astype(np.uint64)
         group = np.zeros(len(batch), dtype=np.int64)
         for dimension, codes in zip(dimensions, columns[2:], strict=False):
             other = dimension.size - 1
@@ -266,13 +270,8 @@ class _Rows:
         numbers = np.zeros((len(batch), query.width), dtype=np.int64)
         for lane, column in enumerate(columns[2 + len(dimensions) :]):
             numbers[:, lane] = [0 if value is None else int(value) for value in column]
-        block = _Block(
-            index,
-            np.array([rank // _WORD for rank in ranks], dtype=np.uint64),
-            np.array([rank % _WORD for rank in ranks], dtype=np.uint64),
-            group,
-            numbers,
-        )
+        high, low = ranks.reshape(-1, 2).T
+        block = _Block(index, high, low, group, numbers)
         self._blocks.append(block.take(index != _NOWHERE))
         self._waiting += len(batch)
         if self._waiting >= self._waiting_rows:
@@ -295,11 +294,9 @@ class _Rows:
         return ordered.take(place < self._most)
 
 
-def _rank(value: Any) -> int:
-    """Return a row's rank as a number, whatever the engine gives its 16 bytes as."""
-    if isinstance(value, int):
-        return value
-    return int(value, 16) if isinstance(value, str) else int.from_bytes(bytes(value), "big")
+def _rank(value: str | bytes | memoryview) -> bytes:
+    """Return the 16 bytes of a row's rank, whatever the engine gives them as; as digits, without the leading zeros."""
+    return bytes.fromhex(value.zfill(_RANK_DIGITS)) if isinstance(value, str) else bytes(value)
 
 
 def _listed(keys: tuple[bytes, ...], kept: _Block, groups: int) -> tuple[tuple[bytes, ...], ...]:
