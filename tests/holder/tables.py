@@ -136,7 +136,7 @@ def expected_cells(rows: Sequence[Row], plan: Plan, given: Policy, keep: Callabl
     kept = [row for row in rows if keep(row)]
     if plan.unit.column is not None and not plan.unit.proved:
         kept = _cap(kept, plan)
-    sums = [0] * plan.cells
+    sums = [0] * plan.values
     units: dict[tuple[int, int], set[Any]] = {}
     for row in kept:
         key = [None if row[d.column] in nulls else row[d.column] for d in plan.group_by]

@@ -10,6 +10,7 @@ from holder.audit import AuditStatus
 from holder.types import Stage
 from ledger.types import Digest
 from privacy.answer import decode_answer
+from privacy.errors import PlanRejected
 from privacy.noise import draw_noise_share
 from privacy.paillier.encrypt import encrypt
 from privacy.plan import Plan
@@ -18,6 +19,7 @@ from privacy.score.combine import blinding_seed, score_cells, score_terms
 from privacy.score.model import EncryptedModel, FixedWeights
 from privacy.score.opening import open_scores
 from privacy.score.shape import shown_lanes
+from tests.holder.tables import Row, expected_cells
 from tests.holder.test_audit import Case, Shown, register_rows
 from tests.holder.world import LISTING, World
 from tests.privacy.paillier_world import owner, short
@@ -67,6 +69,33 @@ def test_a_score_is_answered_and_is_the_weighted_noisy_sum(world: World) -> None
     assert packed[0] == sum(score << width * group for group, score in enumerate(scores))
     assert all(row[2] is not None for row in table.rows)
     assert [(line.reserved, line.spent) for line in world.members[0].store.lines()] == [(0, 1_000_000)]
+
+
+def test_a_cohort_that_the_policy_opens_for_filtering_is_scored_as_one(world: World) -> None:
+    """A cohort is a WHERE: its score is that of its rows alone, in one cell a lane."""
+    [member] = world.members
+    where = "\"城镇\" = '南山' AND age >= 30"
+    sql = f"SELECT SCORE(kwh, age) AS s FROM {LISTING} WHERE {where}"
+    plan = world.plan(sql, asked=encrypted(WEIGHTS).to_json())
+
+    def is_in(row: Row) -> bool:
+        return bool(row["城镇"] == "南山" and row["age"] >= 30)
+
+    assert 0 < sum(map(is_in, member.rows)) < len(member.rows)
+    cells = member.machine._data.cells(member.asset, plan)
+    assert cells.tolist() == expected_cells(member.rows, plan, world.policy, is_in)
+    request_id = world.open(sql, plan=plan)
+    world.run(request_id, Stage.DONE)
+    answer = world.answer(request_id)
+    table = open_scores(plan, plan_parameters(plan), 1, answer, key=owner(), weights=WEIGHTS)
+    [row] = table.rows
+    assert row[0] is not None
+
+
+def test_a_cohort_by_a_column_that_the_policy_keeps_closed_is_refused(world: World) -> None:
+    sql = f"SELECT SCORE(kwh, age) AS s FROM {LISTING} WHERE person = 'p1'"
+    with pytest.raises(PlanRejected, match="person"):
+        world.plan(sql, asked=encrypted(WEIGHTS).to_json())
 
 
 def test_a_restart_after_every_step_sends_the_same_bytes(world: World) -> None:
