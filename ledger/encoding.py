@@ -177,6 +177,11 @@ def parse_json(data: bytes, *, size_max: int = 1 << 26) -> Any:
         raise MalformedValue("JSON", "a JSON text in UTF-8", type(err).__name__) from err
 
 
+def printable(value: object) -> str:
+    """Return a value's text for a message: a lone surrogate, which JSON from outside may carry, becomes its escape."""
+    return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def parse_canonical_json(data: bytes, *, size_max: int = 1 << 26) -> Any:
     """Parse bytes that are their own RFC 8785 form, and no others.
 

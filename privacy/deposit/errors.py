@@ -128,6 +128,10 @@ class FilterUndecided(DepositError):
     """A filter that may take some rows of one group of a cube and leave others, so that no cells add up to it."""
 
 
+class FilterTooLong(DepositError):
+    """A filter with more conditions than are weighed against a cube of this size."""
+
+
 class RowsRefused(DepositError):
     """Rows that the cube does not take: more than its ceiling, columns of other lengths, or a NULL where none may be."""
 
