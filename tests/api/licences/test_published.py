@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cli.licence.department import ref_of
 from cli.licence.status import status_of
@@ -28,6 +32,47 @@ def test_a_stranger_reads_the_log_and_finds_its_root(world: LicenceWorld) -> Non
     assert entries.headers["cache-control"].endswith("immutable")
     length = int.from_bytes(entries.content[:2], "big")
     assert leaf_hash(entries.content[2 : 2 + length]) == hashes[:32]
+
+
+class Meanwhile:
+    """The application, and something that happens when the head of an answer is on its way and its body is not yet."""
+
+    def __init__(self, app: ASGIApp, happens: Callable[[], object]) -> None:
+        self._app, self._happens = app, happens
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def through(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._happens()
+            await send(message)
+
+        await self._app(scope, receive, through)
+
+
+def replacing(path: Path, data: bytes) -> Callable[[], object]:
+    """Put a file in another's place, as a cosignature that comes does."""
+    path.with_suffix(".new").write_bytes(data)
+    return lambda: path.with_suffix(".new").replace(path)
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "checkpoint.cosigned", "tile/0/000.p/3"])
+@pytest.mark.parametrize("change", ["longer", "shorter", "removed"])
+def test_a_file_that_is_replaced_while_it_is_read_comes_whole(
+    world: LicenceWorld, name: str, change: str
+) -> None:
+    world.issue()
+    path = world.service.book.folder.log / "public" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if name.startswith("tile/"):
+        path.write_bytes(bytes(96))
+    data = path.read_bytes()
+    happens = path.unlink if change == "removed" else replacing(path, data * 2 if change == "longer" else b"")
+    with TestClient(Meanwhile(world.http.app, happens)) as http:
+        answer = http.get(f"/{name}")
+    assert (answer.status_code, answer.content) == (200, data)
+    assert int(answer.headers["content-length"]) == len(data)
+    if change == "removed":
+        problem(world.http.get(f"/{name}"), 404, "not-published")
 
 
 @pytest.mark.parametrize(
