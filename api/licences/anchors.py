@@ -17,8 +17,9 @@ from ledger.licences.attest import AnchorStatement
 from ledger.licences.book import LicenceBook
 from ledger.licences.publish import Publisher
 from ledger.licences.store import AnchorRow
+from ledger.log.checkpoint import Checkpoint
 from ledger.log.errors import NoteMalformed, WitnessRefused
-from ledger.log.notes import NoteSignature
+from ledger.log.notes import NoteSignature, SignedNote
 from ledger.log.witness_client import Post
 from ledger.signing import Signer
 from ledger.store import create_tables
@@ -88,6 +89,23 @@ class Anchors:
             if wanted:
                 self._wanted.set()
             raise
+
+    def require_chain(self) -> None:
+        """Require that the chain answers, if an anchor waits for it.
+
+        Raises:
+            ChainUnreachable: it does not.
+        """
+        if self._book.store.anchors_in("open"):
+            self._chain.block_number()
+
+    def is_settled(self) -> bool:
+        """Say whether the newest cosigned head is on the chain and final, and nothing is on its way."""
+        note, row = self._book.log.cosigned(), self._book.store.newest_anchor()
+        if note is None:
+            return True
+        size = Checkpoint.parse(SignedNote.parse(note).text).size
+        return row is not None and row.size == size and not self._book.store.anchors_in("open")
 
     def listed(self) -> list[dict[str, Any]]:
         """Return the newest anchors, newest first."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,11 +13,11 @@ import structlog
 from fastapi import Depends, Request
 
 from api.errors import LicenceRequestRejected, NonceUnknown, NotPublished
-from api.licences.anchors import Anchors
 from api.licences.duties import Duties, Duty
 from api.licences.http_post import Poster
 from api.licences.metrics import Metrics
 from api.licences.nonces import Nonces, SeenOnce
+from api.licences.publication import ANCHOR_LOOK_S, Publication
 from api.licences.settings import CitySettings
 from api.licences.signed import REQUEST_AGE_S, SignedRequest, verify_request
 from ledger.errors import LedgerError
@@ -33,15 +32,12 @@ from ledger.licences.identifiers import issuer_urn, parse_issuer_urn, require_us
 from ledger.licences.keys import PublicKey, SigningKey
 from ledger.licences.online import OnlineFacts
 from ledger.licences.policy import City, TrustPolicy
-from ledger.licences.publish import Publisher
 from ledger.licences.sdjwt import Presented, parse, verify_bearer
 from ledger.licences.state import Standing
 from ledger.log.notes import NoteSigner
-from ledger.log.witness_client import WitnessAddress, WitnessClient
 from ledger.signing import Signer
 
 WRITER: Final = "service"
-ANCHOR_LOOK_S: Final = 1.0  # between two looks at what became of an anchor on its way
 _log = structlog.get_logger("api.licences")
 
 
@@ -82,16 +78,17 @@ class LicenceService:
         self._city = City.from_json(settings.city())
         self.policy = TrustPolicy((self._city,))
         self.book = LicenceBook.open(folder, keys.log)
-        self.publisher = Publisher(self.book, keys.service, rand=secrets.token_bytes)
+        self._post = post or Poster()
+        self._publication = Publication(
+            self.book, settings, keys.service, keys.operator, post=self._post, now_s=now_s
+        )
+        self.publisher, self._anchors = self._publication.publisher, self._publication.anchors
         self.access = AccessWriter(self.book.folder.access, WRITER)
         self.online = OnlineFacts(folder, self._city)
         self.bundles = BundleMaker(folder, quorum=self._city.quorum)
         self._batches = AccessBatches(self.book, keys.service, rand=secrets.token_bytes)
         self.nonces = Nonces()
         self._seen = SeenOnce(age_s=2 * REQUEST_AGE_S + 1)
-        self._post, self._publishing = post or Poster(), threading.Lock()
-        self._witnesses = self._make_witnesses()
-        self._anchors = self._make_anchors(keys)
         self.metrics = Metrics(self._gauges)
         self._duties = Duties(self._all_duties(), now_s=now_s)
 
@@ -105,8 +102,7 @@ class LicenceService:
     def stop(self) -> None:
         """End the duties and close the book."""
         self._duties.stop()
-        if self._anchors is not None:
-            self._anchors.close()
+        self._publication.close()
         self.access.close()
         self.online.close()
         self._post.close()
@@ -136,13 +132,10 @@ class LicenceService:
         Raises:
             LedgerError: something is not published yet; what is published already stays.
         """
-        with self._publishing:
-            try:
-                self.publisher.publish_statuses(self.now())
-                if not self.publisher.is_cosigned():
-                    self.publisher.cosign(self._witnesses, self._city.quorum)
-            finally:
-                self.online.refresh()
+        try:
+            self._publication.publish()
+        finally:
+            self.online.refresh()
 
     def seal(self) -> None:
         """Log the access records that are in no batch yet.
@@ -152,26 +145,6 @@ class LicenceService:
         """
         if self._batches.seal(self.now()):
             self._duties.poke("publish")
-
-    def _make_witnesses(self) -> WitnessClient:
-        by_key = {key.to_text(): key for key in self._city.quorum.keys}
-        addresses = [
-            WitnessAddress(by_key[witness.vkey], witness.url.rstrip("/") + "/add-checkpoint")
-            for witness in self.settings.witnesses
-        ]
-        return WitnessClient(self.book.log.reader, addresses, post=self._post)
-
-    def _make_anchors(self, keys: ServiceKeys) -> Anchors | None:
-        if self.settings.anchor is None or keys.operator is None:
-            return None
-        return Anchors(
-            self.book,
-            self.publisher,
-            keys.operator,
-            self.settings,
-            post=self._post,
-            now_s=self._now_s,
-        )
 
     # --- departments and the registrar -----------------------------------------------------------------------
 

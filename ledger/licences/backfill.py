@@ -132,18 +132,17 @@ class Backfill:
         now_s: int,
         workers: int = 2,
         progress: Callable[[Progress], None] | None = None,
-        pause: Callable[[], None] | None = None,
-        pause_every_s: float = 600.0,
         commit_bundles: int = COMMIT_BUNDLES,
     ) -> Progress:
         """Log all rows that are not logged yet. After a kill, the same call goes on where it was.
+
+        Other threads may log other entries meanwhile, and publish, cosign and anchor what there is.
 
         Args:
             now_s: Unix seconds: `iat` of the job's licences, where the job is new.
             workers: processes that sign.
             progress: told after each commit.
-                commit_bundles: bundles of 256 under one checkpoint.
-            pause: called every `pause_every_s` seconds and at the end, to publish, cosign and anchor what came so far.
+            commit_bundles: bundles of 256 under one checkpoint.
 
         Raises:
             BackfillRefused: the disk is too small, a row cannot be a licence, or the job is of another file.
@@ -155,7 +154,7 @@ class Backfill:
         done = self._done_count(job)
         self._require_disk(self.rows - done)
         run = _Run(self, job, done, workers=workers, commit=commit_bundles, tell=progress)
-        run.go(pause, pause_every_s)
+        run.go()
         self._book.finish_backfill(job.job)
         return run.progress()
 
@@ -285,10 +284,9 @@ class _Run:
         seconds = time.monotonic() - self._begun
         return Progress(self._done, self._job.count, self._issued, seconds)
 
-    def go(self, pause: Callable[[], None] | None, pause_every_s: float) -> None:
+    def go(self) -> None:
         """Issue everything that is left."""
         context = multiprocessing.get_context("spawn")
-        paused = time.monotonic()
         pool = ProcessPoolExecutor(self._workers, context, initializer=start_worker, initargs=(self._plan,))
         try:
             for chunk in self._backfill.chunks(self._job):
@@ -297,11 +295,6 @@ class _Run:
                 else:
                     self._waiting.append((chunk, pool.submit(issue_bundles, chunk.stretch)))
                 self._collect(self._workers * _AHEAD)
-                if pause is not None and time.monotonic() - paused >= pause_every_s:
-                    self._collect(0)
-                    self._commit()
-                    pause()
-                    paused = time.monotonic()
             self._collect(0)
             self._commit()
             self._issue_loose(sum(map(len, self._loose)))
@@ -309,8 +302,6 @@ class _Run:
             raise BackfillFailed("a worker process died; call again to go on") from err
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-        if pause is not None:
-            pause()
 
     def _needs_loose(self) -> bool:
         """Say whether rows must be kept back, to fill the log up to its next bundle."""

@@ -7,9 +7,11 @@ import hashlib
 import json
 import multiprocessing
 import shutil
+import threading
 import time
 from collections import namedtuple
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -160,14 +162,25 @@ def test_an_interrupted_run_goes_on_with_what_is_missing(books: Books, tmp_path:
 
 def test_other_entries_may_come_in_between(books: Books, tmp_path: Path) -> None:
     source = write_rows(tmp_path / "rows.parquet", 2000)
+    ended = threading.Event()
 
     def meanwhile() -> None:
-        books.issue()
+        while not ended.is_set():
+            books.issue()
+            books.publish()
+            ended.wait(0.001)
 
-    job = backfill(books, source)
-    end = job.run(now_s=NOW, workers=1, commit_bundles=1, pause=meanwhile, pause_every_s=0.0)
+    job, before = backfill(books, source), books.book.size
+    with ThreadPoolExecutor(1) as beside:
+        others = beside.submit(meanwhile)
+        try:
+            end = job.run(now_s=NOW, workers=1, commit_bundles=1)
+        finally:
+            ended.set()
+        others.result()
     assert end.done == 2000
     leaves = [Leaf.decode(books.book.log.entry(index)) for index in range(books.book.size)]
+    assert len({leaf.event_id for leaf in leaves}) == len(leaves) > before + 2000
     assert sum(leaf.kind in LICENCE_KINDS for leaf in leaves) > 2000
     assert all(len(books.book.find(identifier(row))) == 1 for row in range(0, 2000, 97))
 
