@@ -16,6 +16,7 @@ from cli.errors import CliError
 from cli.licence import city as city_folder
 from cli.licence import keyring
 from cli.licence.department import ref_of
+from cli.licence.wallet import Wallet
 from ledger.encoding import Digest
 from ledger.licences.identifiers import Identifier
 from ledger.licences.keys import SigningKey
@@ -159,7 +160,9 @@ def test_disclose_shows_the_chosen_fields_and_no_others(credential: Path, tmp_pa
 
 def test_qr_and_scan_give_the_same_text(credential: Path, tmp_path: Path) -> None:
     shown, picture, scanned = tmp_path / "shown", tmp_path / "code.png", tmp_path / "scanned"
-    shuyao("licence", "disclose", str(credential), "entity_name", "--out", str(shown))
+    holder = Wallet(SigningKey.generate("ES256", b"\x01" * 32))
+    text = credential.read_text(encoding="ascii")
+    shown.write_text(holder.present(text, ["entity_name"], nonce="n", audience="https://bank.example"))
     shuyao("licence", "qr", str(shown), "--out", str(picture))
     shuyao("licence", "scan", str(picture), "--out", str(scanned))
     assert scanned.read_bytes() == shown.read_bytes()
@@ -168,6 +171,18 @@ def test_qr_and_scan_give_the_same_text(credential: Path, tmp_path: Path) -> Non
     assert "█" in shuyao("licence", "qr", str(shown)) or "▄" in shuyao("licence", "qr", str(shown))
     with pytest.raises(CliError, match="QrUnreadable"):
         shuyao("licence", "scan", str(credential))
+
+
+def test_what_proves_no_bearer_becomes_no_qr_code(credential: Path, tmp_path: Path) -> None:
+    shown, picture = tmp_path / "shown", tmp_path / "code.png"
+    shuyao("licence", "disclose", str(credential), "entity_name", "--out", str(shown))
+    for endless in (shown, credential):
+        with pytest.raises(CliError, match="bearer"):
+            shuyao("licence", "qr", str(endless), "--out", str(picture))
+    (tmp_path / "text").write_text("https://shop.example", encoding="ascii")
+    with pytest.raises(CliError, match="Malformed"):
+        shuyao("licence", "qr", str(tmp_path / "text"), "--out", str(picture))
+    assert not picture.exists()
 
 
 @pytest.mark.parametrize(
