@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from cli.errors import CliError
+from cli.licence.cast import namespace_prefix
 from cli.licence.verify_command import verdict_json, verdict_of
 from tests.api.licences.conftest import LicenceWorld, clock, world
 
@@ -30,13 +33,21 @@ def files(world: LicenceWorld, folder: Path) -> tuple[Path, Path, int]:
     return bundle, policy, int(world.clock())
 
 
-def run(*words: str, cwd: Path, program: str = "") -> subprocess.CompletedProcess[str]:
+def run(
+    *words: str, cwd: Path, program: str = "", prefix: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
     command = (
         [sys.executable, "-c", program] if program else [sys.executable, "-m", "cli", "licence", "verify"]
     )
     environment = {"PYTHONPATH": str(ROOT), "PATH": os.environ.get("PATH", "")}
     return subprocess.run(
-        [*command, *words], cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=False
+        [*prefix, *command, *words],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 
@@ -94,10 +105,50 @@ assert not loaded, loaded
     assert json.loads(done.stdout)["verdict"] == "VALID"
 
 
+@pytest.fixture(scope="module")
+def nowhere() -> list[str]:
+    """The words that run a command in a network namespace of its own, with nothing in it."""
+    prefix = namespace_prefix()
+    if prefix is None:
+        pytest.skip(
+            "unshare is refused here: no network namespace can be made, so nothing was verified in one"
+        )
+    return prefix
+
+
+def test_there_is_nobody_to_ask_in_an_empty_network_namespace(nowhere: list[str], tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = server.getsockname()
+        program = f"import socket; socket.create_connection({address!r}, 5)"
+        assert run(cwd=tmp_path, program=program).returncode == 0
+        done = run(cwd=tmp_path, program=program, prefix=nowhere)
+    assert done.returncode == 1 and "unreachable" in done.stderr
+    program = "import socket; print(*(name for _, name in socket.if_nameindex()))"
+    assert set(run(cwd=tmp_path, program=program, prefix=nowhere).stdout.split()) <= {"lo"}
+
+
+def test_verified_in_an_empty_network_namespace(
+    world: LicenceWorld, tmp_path: Path, nowhere: list[str]
+) -> None:
+    bundle, policy, now = files(world, tmp_path)
+    words = ["--policy", str(policy), "--now", str(now), "--json"]
+    value = json.loads(bundle.read_bytes())
+    stripped, forged = tmp_path / "stripped.json", tmp_path / "forged.json"
+    stripped.write_text(_canonical({**value, "status": None}), encoding="utf8")
+    forged.write_text(_canonical({**value, "issuer": value["issuer"][::-1]}), encoding="utf8")
+    seen = []
+    for path in (bundle, stripped, forged):
+        done = run(str(path), *words, cwd=tmp_path, prefix=nowhere)
+        assert done.stdout == run(str(path), *words, cwd=tmp_path).stdout
+        seen.append((done.returncode, json.loads(done.stdout)["verdict"]))
+    assert seen == [(0, "VALID"), (3, "UNKNOWN"), (1, "INVALID")]
+
+
 def test_a_socket_is_refused_whoever_asks_for_it(tmp_path: Path) -> None:
     program = """
 import socket
 from cli.errors import CliError
+from cli.licence.cast import namespace_prefix
 from cli.licence.verify_command import forbid_sockets
 forbid_sockets()
 try:
