@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -147,14 +148,21 @@ def clock() -> Clock:
 @pytest.fixture
 def world(tmp_path: Path, clock: Clock) -> Iterator[LicenceWorld]:
     """A service with four witnesses and a registrar; nothing is logged yet."""
+    with running_world(tmp_path, clock) as made:
+        yield made
+
+
+@contextmanager
+def running_world(folder: Path, clock: Clock) -> Iterator[LicenceWorld]:
+    """Run a service with four witnesses and a registrar in an empty folder."""
     signers = {name: NoteSigner.from_seed(name, seed(name), algorithm=COSIGNATURE) for name in WITNESSES}
-    settings, keys = make_city(tmp_path / "book", signers)
+    settings, keys = make_city(folder / "book", signers)
     logs = {ORIGIN: keys.log.key}
-    post = DirectPost({n: Witness(s, logs, tmp_path / n) for n, s in signers.items()}, clock)
-    service = LicenceService(tmp_path / "book", settings, keys, post=post, now_s=clock)
+    post = DirectPost({n: Witness(s, logs, folder / n) for n, s in signers.items()}, clock)
+    service = LicenceService(folder / "book", settings, keys, post=post, now_s=clock)
     app = create_app(service)
     with TestClient(app, base_url="http://city.example", raise_server_exceptions=False) as http:
         client = CityClient("http://city.example", now_s=clock, http=http)
-        registrar = Registrar(tmp_path, key("registrar"), client, now_s=clock)
+        registrar = Registrar(folder, key("registrar"), client, now_s=clock)
         yield LicenceWorld(service, http, client, post, clock, registrar, key("holder"))
     service.stop()

@@ -1,4 +1,7 @@
-"""The server's own facts and an offline bundle give the same verdict at any time; no bytes raise or change what VALID means."""
+"""No bytes raise or change what VALID means.
+
+That online and offline agree is tested over a whole service: tests/api/licences/test_agreement.py.
+"""
 
 from __future__ import annotations
 
@@ -8,143 +11,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.encoding import canonical_json
 from ledger.licences.bundle import Bundle
 from ledger.licences.errors import Malformed
-from ledger.licences.events import Code, Kind
-from ledger.licences.facts import CheckpointFact, Facts, StatusFact
-from ledger.licences.leaf import FINAL
+from ledger.licences.events import Kind
 from ledger.licences.reasons import Missing, Reason, State
 from ledger.licences.sdjwt import parse
-from ledger.licences.status import StatusBits, parse_status_token
-from ledger.licences.verify import Expected, Verdict, verify, verify_facts
-from ledger.log.checkpoint import Checkpoint
-from ledger.log.tree import root_of
-from tests.ledger.licences.world import DAY, NOW, Licence, TestCity, build_city
-
-# --- online and offline
-
-
-@dataclass
-class Server:
-    """What the service keeps of its last publication: facts that it verified once, and its own bits."""
-
-    city: TestCity
-    bits: dict[int, StatusBits]
-
-    @classmethod
-    def of(cls, city: TestCity) -> Server:
-        return cls(city, {number: StatusBits(bits.to_bytes()) for number, bits in city.bits.items()})
-
-    def facts(self, licence: Licence) -> Facts:
-        city, at = self.city, self.city.published
-        assert at is not None
-        checkpoint = Checkpoint(city.origin, at.size, root_of(city.hashes[: at.size]))
-        logged = licence.index is not None and licence.index < at.size
-        found, status = at.tokens.get(licence.claims.list), None
-        if found is not None:
-            token = parse_status_token(found[0])
-            place = city.inclusion(found[1], at.size)
-            status = StatusFact(token.claims, token.leaf().hash, place, self.bits[licence.claims.list].get)
-        spans = tuple(s for s in city.issuers[licence.claims.issuer].spans if s.added < at.size)
-        return Facts(
-            presented=parse(licence.text),
-            origin=city.origin,
-            city=city.trust(),
-            checkpoint=CheckpointFact(checkpoint, (city.published_at,) * 4, city.threshold),
-            inclusion=city.inclusion(licence.index or 0, at.size) if logged else None,
-            issuer=city.history(licence.claims.issuer, size=at.size, issued_at=city.published_at, keys=spans)
-            if licence.claims.issuer in at.histories
-            else None,
-            status=status,
-        )
-
-
-STEPS = st.lists(
-    st.sampled_from(
-        ["issue", "suspend", "resume", "revoke", "retire", "compromise", "rekey", "publish", "wait"]
-    ),
-    max_size=14,
-)
-
-
-@dataclass
-class Known:
-    """What the model remembers of a licence: its key's fate when it was logged, and its code when last published."""
-
-    licence: Licence
-    key: Reason | None
-    code: Code = Code.VALID
-    published: Code | None = None
-
-
-def run(steps: list[str]) -> tuple[TestCity, Server, list[Known], int]:
-    city = build_city()
-    code = city.issuer().code
-    fate: Reason | None = None
-    known = [Known(city.issue(expires_at=NOW + 3 * DAY), None)]
-    for n, step in enumerate(steps):
-        last = known[n % len(known)]
-        if step == "issue":
-            known.append(
-                Known(city.issue(expires_at=city.now_s + 3 * DAY, not_before=city.now_s + 100), fate)
-            )
-        elif step in ("suspend", "resume", "revoke") and last.code not in FINAL:
-            city.event(last.licence, Kind[step.upper()])
-            last.code = {"suspend": Code.SUSPENDED, "resume": Code.VALID, "revoke": Code.REVOKED}[step]
-        elif step in ("retire", "compromise") and fate is None:
-            city.end_key(code, Kind.KEY_RETIRE if step == "retire" else Kind.KEY_COMPROMISE)
-            fate = Reason.KEY_RETIRED if step == "retire" else Reason.KEY_COMPROMISED
-        elif step == "rekey":
-            city.add_key(code, ("11100000MB0143028R001",), city.key("rekey", n))
-            fate = None
-        elif step == "publish":
-            city.publish()
-            for each in known:
-                each.published = each.code
-        elif step == "wait":
-            city.now_s += 5 * 3600
-    city.publish()
-    for each in known:
-        each.published = each.code
-    return city, Server.of(city), known, city.now_s
-
-
-def expected(one: Known, at_s: int, now_s: int) -> tuple[State, Reason | None]:
-    """The verdict by a model that knows what happened, not how it is written down."""
-    t, end = max(now_s, at_s), one.licence.claims.expires_at
-    stale = now_s - at_s > DAY
-    if one.key is not None:
-        return State.INVALID, one.key
-    if one.published in FINAL:
-        return State.INVALID, Reason.REVOKED
-    if one.published == Code.SUSPENDED and not stale:
-        return State.INVALID, Reason.SUSPENDED
-    if end is not None and t >= end:
-        return State.INVALID, Reason.EXPIRED
-    if t < one.licence.claims.not_before:
-        return State.INVALID, Reason.NOT_YET_VALID
-    return (State.UNKNOWN if stale or at_s > now_s + 60 else State.VALID), None
-
-
-@given(STEPS, st.lists(st.integers(-2 * DAY, 9 * DAY), min_size=3, max_size=6))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_online_and_offline_agree_for_every_now_and_with_what_happened(
-    steps: list[str], offsets: list[int]
-) -> None:
-    city, server, known, at_s = run(steps)
-    for one in known:
-        offline = city.bundle(one.licence).to_bytes()
-        online = server.facts(one.licence)
-        for offset in (0, 60, -60, -61, DAY, DAY + 1, *offsets):
-            now_s = at_s + offset
-            verdict = verify(offline, city.policy(), now_s=now_s)
-            assert verdict == verify_facts(online, city.policy(), now_s=now_s)
-            assert (verdict.state, verdict.reason) == expected(one, at_s, now_s)
-
+from ledger.licences.verify import Expected, Verdict, verify
+from tests.ledger.licences.world import NOW, Licence, TestCity, build_city
 
 # --- any bytes
 
