@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.environment import machine
 from benchmarks.report import Target, report
-from tests.faults.licence_crash import RUN_MS, run_crashes
+from tests.faults.licence_crash import ANCHORS, HONOURED_S, OUTAGES, RUN_MS, run_crashes
 
 KILLS = 1_000
 _TOLD_EVERY = 100
@@ -33,15 +33,26 @@ def run(count: int = KILLS) -> dict[str, Any]:
         "operations": found.operations,
         "events": found.events,
         "anchors": found.anchors,
+        "receipts_honoured_s": found.honoured_s,
         "seconds": found.seconds,
     }
     none = Target(at_most=0)
-    targets = {"lost": none, "doubled": none, "broken_receipts": none, "kills": Target(at_least=count)}
+    targets = {
+        "lost": none,
+        "doubled": none,
+        "broken_receipts": none,
+        "kills": Target(at_least=count),
+        "chain_outages": Target(at_least=OUTAGES),
+        "anchors": Target(at_least=ANCHORS),
+        "receipts_honoured_s": Target(at_most=HONOURED_S),
+    }
     method = {
         "process": "the book: licences issued, suspended, resumed and revoked, access records, tokens, histories, anchors",
         "kill": f"SIGKILL at a random moment of the first {RUN_MS} ms, one in five while it starts and recovers",
         "lost": "events with a receipt that are not in the log, and durable access records that are not there",
         "doubled": "event ids or operations that are in the log more than once",
+        "anchors": "heads that became final on the chain while the kills went on",
+        "receipts_honoured_s": "the longest time from the begin of a recovery until every receipt was honoured, at the end under a quorum",
         "broken_receipts": "receipts whose leaf is not at their index, or a state that differs when made again from the log",
     }
     return report("crash", figures, targets, env | method)

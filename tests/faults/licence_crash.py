@@ -3,6 +3,7 @@
 The worker process does one operation after the other and tells of each receipt; the harness kills it with SIGKILL at random
 moments, during its recovery too, and starts another, which goes on with the first operation that has no receipt, byte for byte. In
 the end every receipt must be honoured, every operation be in the log exactly once, and the state, made again from the log, be the same.
+After each recovery it is timed how long it takes until every receipt is honoured again.
 
     report = run_crashes(30, folder)
 """
@@ -35,6 +36,7 @@ from ledger.licences.anchoring import Anchorer
 from ledger.licences.book import LicenceBook, Receipt
 from ledger.licences.events import Code, Kind
 from ledger.licences.leaf import Leaf
+from ledger.licences.online import CheckedTiles
 from ledger.log.tiles import root_at
 from ledger.log.tree import leaf_hash
 from ledger.signing import Signer
@@ -47,7 +49,13 @@ from tests.ledger.licences.world import NOW, build_city
 CITY = "crash"
 RUN_MS = 300  # a worker lives up to this long after its start
 EARLY_IN = 5  # one in so many is killed while it starts
-OUTAGE_IN = 4  # the chain goes or comes about once in so many kills
+OUTAGE_IN = 4  # the chain goes or comes about once in so many kills, ...
+OUTAGE_EVERY = 8  # ... and at the latest after so many
+OUTAGES = 3  # with a chain it goes on until there were so many, ...
+ANCHORS = 3  # ... and so many heads became final between the kills
+EXTRA_KILLS = 100  # ... but not for more than so many kills
+EXTRA_LIFE = 10  # before each of those a worker lives up to so many times as long: how slow the machine is must not matter
+HONOURED_S = 60.0
 _START_S = 60.0
 
 
@@ -123,12 +131,19 @@ class Told:
 
     receipts: dict[int, list[Receipt]] = field(default_factory=dict)
     salts: list[tuple[int, bytes, bytes]] = field(default_factory=list)
-    anchored: int = 0
+    anchored: set[int] = field(default_factory=set)  # sizes of the heads that became final
+    recoveries_s: list[float] = field(default_factory=list)
+    broken: int = 0
 
 
 @dataclass(frozen=True)
 class CrashReport:
-    """What a run found; `lost`, `doubled` and `broken` are to be zero."""
+    """What a run found; `lost`, `doubled` and `broken` are to be zero.
+
+    `anchors` counts the heads that became final while the kills went on. `honoured_s` is the longest time from the begin of a recovery
+    until every receipt was honoured: each leaf at its index, after the last kill also under a checkpoint that a quorum has cosigned.
+    `with_chain` is false where no chain is installed.
+    """
 
     kills: int
     outages: int
@@ -138,19 +153,23 @@ class CrashReport:
     doubled: int
     broken: int
     anchors: int
+    recoveries: int
+    honoured_s: float
+    with_chain: bool
     seconds: float
 
 
 # --- the worker ------------------------------------------------------------------------------------------
 
 
-def work(root: Path, model: Model, site: ChainSite | None, out: Connection) -> None:
-    """Open the book and do operations until killed."""
-    city = build_city(CITY)
+def work(root: Path, model: Model, known: Sequence[Receipt], site: ChainSite | None, out: Connection) -> None:
+    """Open the book, see that it honours the receipts known so far, and do operations until killed."""
+    begun, city = time.monotonic(), build_city(CITY)
     books = Books(root, city, LicenceBook.open(root, city.log_signer), entropy=os.urandom)
     writer = AccessWriter(root / "access", "crash")
     anchorer = None if site is None else make_anchorer(books, site)
-    out.send(("ready",))
+    broken = sum(not _is_honoured(books.book, receipt) for receipt in known)
+    out.send(("recovered", time.monotonic() - begun, broken))
     while True:
         operation = model.next()
         number = operation.number
@@ -268,6 +287,8 @@ def run_crashes(
 ) -> CrashReport:
     """Kill the book's process so many times, then look at what is left.
 
+    With a chain it goes on until that was away `OUTAGES` times, and `ANCHORS` heads became final meanwhile.
+
     Args:
         kills: how many at least.
         operations: how many must have receipts before it ends; on a slow machine that takes more kills.
@@ -285,17 +306,20 @@ def run_crashes(
     with chain_for(folder, with_chain) as outages:
         site = None if outages is None else outages.site
         killed = 0
-        while killed < kills or len(told.receipts) < operations:
+        while killed < kills or len(told.receipts) < operations or not _has_met(outages, told):
+            is_extra = killed >= kills
+            assert killed < kills + EXTRA_KILLS, f"too little in {killed} kills: {told.anchored} anchored"
             receiver, sender = context.Pipe(duplex=False)
-            process = context.Process(target=work, args=(root, model, site, sender), daemon=True)
+            arguments = (root, model, _all(told), site, sender)
+            process = context.Process(target=work, args=arguments, daemon=True)
             process.start()
             sender.close()
-            _kill_at_random(process, receiver, told, early=secrets.randbelow(EARLY_IN) == 0)
+            _kill_at_random(process, receiver, told, RUN_MS * EXTRA_LIFE if is_extra else RUN_MS)
             killed += 1
             while len(model.operations) < len(told.receipts):
                 model.done(model.next())
-            if outages is not None and secrets.randbelow(OUTAGE_IN) == 0:
-                outages.toggle()
+            if outages is not None:
+                _come_or_go(outages, killed, is_extra=is_extra)
             if progress is not None:
                 progress(killed, len(told.receipts))
         if outages is not None:
@@ -303,11 +327,29 @@ def run_crashes(
         return _judge(root, model, told, killed, outages, begun)
 
 
-def _kill_at_random(process: BaseProcess, receiver: Connection, told: Told, *, early: bool) -> None:
+def _all(told: Told) -> list[Receipt]:
+    return [receipt for given in told.receipts.values() for receipt in given]
+
+
+def _has_met(outages: Outages | None, told: Told) -> bool:
+    """Say whether the chain has come and gone, and taken heads, as often as it must."""
+    return outages is None or (outages.count >= OUTAGES and len(told.anchored) >= ANCHORS)
+
+
+def _come_or_go(outages: Outages, killed: int, *, is_extra: bool) -> None:
+    """Take the chain away or bring it back, now and then; in the end it stays once it was away often enough."""
+    if is_extra and outages.count >= OUTAGES:
+        outages.up()
+    elif is_extra or secrets.randbelow(OUTAGE_IN) == 0 or killed % OUTAGE_EVERY == 0:
+        outages.toggle()
+
+
+def _kill_at_random(process: BaseProcess, receiver: Connection, told: Told, run_ms: int) -> None:
     """Let a worker run for a random time, then kill it, and take in what it had told by then."""
+    early = secrets.randbelow(EARLY_IN) == 0
     if not early and not receiver.poll(_START_S):
         raise AssertionError("the worker did not open its book in time")
-    delay_s = secrets.randbelow(RUN_MS * 1000) / 1e6
+    delay_s = secrets.randbelow(run_ms * 1000) / 1e6
     time.sleep(delay_s / 4 if early else delay_s)
     alive = process.is_alive()
     process.kill()
@@ -326,8 +368,11 @@ def _take(message: tuple[object, ...], told: Told) -> None:
             told.receipts[number] = receipts
         case ("used", int(index), bytes(leaf), bytes(salt)):
             told.salts.append((index, leaf, salt))
+        case ("recovered", float(seconds), int(broken)):
+            told.recoveries_s.append(seconds)
+            told.broken += broken
         case ("anchored", int(size)):
-            told.anchored = max(told.anchored, size)
+            told.anchored |= {size} - {0}
 
 
 def _judge(
@@ -339,10 +384,11 @@ def _judge(
     begun: float,
 ) -> CrashReport:
     """Open the book once more and compare it with what was told, one to one."""
-    city = build_city(CITY)
+    city, recovering = build_city(CITY), time.monotonic()
     with LicenceBook.open(root, city.log_signer) as book:
-        books = Books(root, city, book, entropy=os.urandom)
-        broken = sum(not _is_honoured(book, receipt) for given in told.receipts.values() for receipt in given)
+        books = Books(root, city, book, entropy=os.urandom, now_s=NOW + 9_000_000)
+        broken = told.broken + _broken_under_a_quorum(books, _all(told))
+        told.recoveries_s.append(time.monotonic() - recovering)
         size = book.size
         again = 0
         for operation in model.operations:  # handed in once more, every operation has the receipt it had
@@ -359,7 +405,8 @@ def _judge(
         lost = max(0, -unreceipted) + _missing_records(root, told)
         doubled = len(ids) - len(set(ids)) + grown + max(0, unreceipted - most)
         broken += again + (0 if _is_rebuilt_the_same(book) else 1)
-        anchors = 0 if outages is None else _anchors(books, outages, told)
+        if outages is not None:
+            _require_anchors(books, outages, told)
         return CrashReport(
             kills=kills,
             outages=0 if outages is None else outages.count,
@@ -368,9 +415,24 @@ def _judge(
             lost=lost,
             doubled=doubled,
             broken=broken,
-            anchors=anchors,
+            anchors=len(told.anchored),
+            recoveries=len(told.recoveries_s),
+            honoured_s=max(told.recoveries_s),
+            with_chain=outages is not None,
             seconds=time.monotonic() - begun,
         )
+
+
+def _broken_under_a_quorum(books: Books, receipts: Sequence[Receipt]) -> int:
+    """Have the log's head cosigned, and count the receipts whose leaf it does not include at their index."""
+    head, log = books.publish(), books.book.log
+    hashes = CheckedTiles(log.reader)
+    return sum(
+        receipt.index >= head.size
+        or hashes.leaf_hash(receipt.index, head.size, head.root) != receipt.leaf_hash
+        or not _is_honoured(books.book, receipt)
+        for receipt in receipts
+    )
 
 
 def _is_honoured(book: LicenceBook, receipt: Receipt) -> bool:
@@ -403,12 +465,12 @@ def _is_rebuilt_the_same(book: LicenceBook) -> bool:
     return picture() == before
 
 
-def _anchors(books: Books, outages: Outages, told: Told) -> int:
+def _require_anchors(books: Books, outages: Outages, told: Told) -> None:
     """Anchor the newest head, and require that the chain's heads are this log's, each extending the last."""
     anchorer = make_anchorer(books, outages.site)
     books.now_s = NOW + 10_000_000
     head = books.publish()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + HONOURED_S
     while True:
         row = anchorer.tick(books.now_s, wanted=True)
         if row is not None and row.size == head.size:
@@ -419,8 +481,7 @@ def _anchors(books: Books, outages: Outages, told: Told) -> int:
     anchored = contract.events(0, outages.chain.block_number())
     sizes = [event.size for event in anchored]
     assert sizes == sorted(sizes)
-    assert told.anchored in {0, *sizes}
+    assert told.anchored <= set(sizes)
     for event in anchored:
         assert root_at(books.book.log.reader, event.size) == event.root
         assert books.publisher.status_root(event.size) == event.status_root
-    return len(anchored)
