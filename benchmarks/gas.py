@@ -19,7 +19,7 @@ SETTLE_TIMEOUT_S = 30.0
 
 def run() -> dict[str, Any]:
     """Ask twice, settle, and add up the receipts of the second request: the first one fills slots for good."""
-    env = machine(("web3",))
+    env = machine()
     with (
         electricity.tables(ROWS) as files,
         stack.running(electricity.POLICY, files, block_time_s=0.2) as running,

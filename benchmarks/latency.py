@@ -18,7 +18,7 @@ LIMIT_S = 8.0
 
 def run() -> dict[str, Any]:
     """Ask one after the other, then all at once."""
-    env = machine(("duckdb", "web3", "dbos", "httpx"))
+    env = machine(("duckdb", "dbos", "httpx"))
     with (
         electricity.tables(ROWS) as files,
         stack.running(electricity.POLICY, files, block_time_s=1.0) as running,

@@ -25,7 +25,7 @@ ALLOWED_EXTRA_S = 1.5
 
 def run() -> dict[str, Any]:
     """Measure the plain query, then the market: one request to start with, then the median of the others."""
-    env = machine(("duckdb", "numpy", "web3", "dbos"))
+    env = machine(("duckdb", "numpy", "dbos"))
     with electricity.tables(ROWS) as files:
         plain_s = plain_cpu_s(files)
         with stack.running(electricity.POLICY, files) as running:
