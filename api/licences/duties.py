@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
@@ -14,6 +14,7 @@ from ledger.errors import LedgerError
 
 _log = structlog.get_logger("api.licences")
 _STOP_S: Final = 10.0
+DIED: Final = "Died"  # the fault of a duty whose thread ended by an error that nobody foresaw
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,4 +103,5 @@ class _Runner(threading.Thread):
         self._wake.set()
 
     def state(self) -> DutyState:
-        return self._state
+        has_died = self.ident is not None and not self.is_alive() and not self._ending
+        return replace(self._state, fault=DIED) if has_died else self._state

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from api.licences.duties import Duties, Duty
-from api.licences.http_post import ANSWER_MAX, DEADLINE_S, Poster
+from api.licences.duties import DIED, Duties, Duty
+from api.licences.http_post import ANSWER_MAX, Poster
 from api.licences.nonces import Nonces, SeenOnce
 from api.licences.settings import AnchorAddress, CitySettings, Pace
 from ledger.errors import ChainUnreachable, MalformedValue
@@ -73,6 +77,21 @@ def test_a_duty_that_fails_is_named_and_tried_again_when_poked() -> None:
     assert duties.states()[0].done_at == NOW
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_duty_that_ended_by_an_error_nobody_foresaw_is_not_well() -> None:
+    def work() -> None:
+        raise ZeroDivisionError
+
+    duties = Duties([Duty("anchor", 3600, work)], now_s=lambda: NOW)
+    assert duties.states()[0].fault is None
+    duties.start()
+    ended = time.monotonic() + 10
+    while duties.states()[0].fault is None:
+        assert time.monotonic() < ended
+    assert duties.states()[0].fault == DIED
+    duties.stop()
+
+
 def test_settings_are_read_back_as_written(tmp_path: Path) -> None:
     from dataclasses import replace
 
@@ -110,37 +129,66 @@ def test_leaf_hashes_come_only_out_of_tiles_that_lead_to_the_root(tmp_path: Path
             CheckedTiles(log.reader).leaf_hash(size - 1, size, bytes(32))
 
 
-class Dripping(httpx.SyncByteStream):
-    """An answer of which a byte comes every few seconds, for ever."""
+class Dripping(httpx.AsyncByteStream):
+    """An answer of which a byte comes now and then, for ever."""
 
-    def __init__(self) -> None:
-        self.now_s = 0.0
-
-    def clock(self) -> float:
-        """Return the time, which goes on with each byte alone."""
-        return self.now_s
-
-    def __iter__(self) -> Iterator[bytes]:
-        for _ in range(ANSWER_MAX):
-            self.now_s += 4
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
             yield b"x"
+            await asyncio.sleep(0.001)
+
+
+def posting(answer: Callable[[httpx.Request], Any], **limits: float) -> Poster:
+    return Poster(http=httpx.AsyncClient(transport=httpx.MockTransport(answer)), **limits)
 
 
 def test_a_witness_that_drips_its_answer_is_given_up_in_time() -> None:
-    answer = Dripping()
-    http = httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(200, stream=answer)))
-    post = Poster(http=http, clock_s=answer.clock)
-    with pytest.raises(WitnessUnreachable):
+    post = posting(lambda _: httpx.Response(200, stream=Dripping()), deadline_s=0.02)
+    with pytest.raises(WitnessUnreachable, match="within"):
         post("http://witness.example/add-checkpoint", b"")
-    assert answer.now_s <= DEADLINE_S + 4
+    post.close()
+
+
+async def never(_: httpx.Request) -> httpx.Response:
+    """Answer no head, as one that drips it does."""
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+def test_a_witness_that_never_ends_the_head_of_its_answer_is_given_up_in_time() -> None:
+    post = posting(never, deadline_s=0.02)
+    with pytest.raises(WitnessUnreachable, match="within"):
+        post("http://witness.example/add-checkpoint", b"")
+    post.close()
+
+
+def test_who_waits_for_a_witness_when_the_service_ends_gets_an_error() -> None:
+    asked = threading.Event()
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        asked.set()
+        return await never(request)
+
+    post = posting(answer)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(post, "http://witness.example/add-checkpoint", b"")
+        assert asked.wait(10)
+        post.close()
+        with pytest.raises(WitnessUnreachable, match="closed"):
+            waiting.result(10)
+    with pytest.raises(WitnessUnreachable, match="closed"):
+        post("http://witness.example/add-checkpoint", b"")
     post.close()
 
 
 def test_a_witness_answer_over_the_limit_is_refused() -> None:
-    http = httpx.Client(
-        transport=httpx.MockTransport(
-            lambda _: httpx.Response(200, stream=httpx.ByteStream(b"x" * (ANSWER_MAX + 1)))
-        )
-    )
-    with pytest.raises(WitnessUnreachable):
-        Poster(http=http)("http://witness.example/add-checkpoint", b"")
+    post = posting(lambda _: httpx.Response(200, stream=httpx.ByteStream(b"x" * (ANSWER_MAX + 1))))
+    with pytest.raises(WitnessUnreachable, match="at most"):
+        post("http://witness.example/add-checkpoint", b"")
+    post.close()
+
+
+def test_a_witness_that_answers_is_heard() -> None:
+    post = posting(lambda request: httpx.Response(409, stream=httpx.ByteStream(request.content + b"\n")))
+    assert post("http://witness.example/add-checkpoint", b"7") == (409, b"7\n")
+    post.close()
