@@ -111,9 +111,11 @@ def _require_whole(firsts: Mapping[int, int], known: Mapping[int, int]) -> None:
 
 
 def _require_distinct(event_ids: bytes) -> None:
+    ids = [event_ids[at : at + EVENT_ID_SIZE] for at in range(0, len(event_ids), EVENT_ID_SIZE)]
+    if len(set(ids)) == len(ids):
+        return
     seen: set[bytes] = set()
-    for position in range(len(event_ids) // EVENT_ID_SIZE):
-        event_id = event_ids[position * EVENT_ID_SIZE : (position + 1) * EVENT_ID_SIZE]
+    for position, event_id in enumerate(ids):
         if event_id in seen:
             raise EventConflict(position, None)
         seen.add(event_id)

@@ -34,14 +34,32 @@ def hashes_from(data: bytes) -> Hashes:
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
-    """Entries [first, first + count) by ascending key hash."""
+class _Sorted:
+    """Some entries by ascending key hash; entries of one hash in their order."""
+
+    keys: Hashes
+    rows: Hashes
+
+    @staticmethod
+    def of(keys: Hashes, first: int) -> _Sorted:
+        """Sort the hashes of the entries from `first` on; zero is no key."""
+        order = np.argsort(keys, kind="stable")
+        ascending = keys[order]
+        start = np.searchsorted(ascending, np.uint64(1))
+        return _Sorted(ascending[start:], order[start:].astype(np.uint64) + np.uint64(first))
+
+    def only(self, wanted: NDArray[np.bool_]) -> _Sorted:
+        """Return those of them that are wanted."""
+        return _Sorted(self.keys[wanted], self.rows[wanted])
+
+
+@dataclass(frozen=True, slots=True)
+class _Run(_Sorted):
+    """Entries [first, first + count), in a file."""
 
     first: int
     count: int
     path: Path
-    keys: Hashes
-    rows: Hashes
     pages: mmap.mmap | None = None
 
     @classmethod
@@ -51,11 +69,11 @@ class _Run:
             raise LogDamaged(f"index run {path.name} has {path.stat().st_size} bytes")
         if not records:
             nothing = np.empty(0, dtype=np.uint64)
-            return cls(first, count, path, nothing, nothing)
+            return cls(nothing, nothing, first, count, path)
         with path.open("rb") as file:
             pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         data = np.frombuffer(pages, dtype=np.uint64)
-        return cls(first, count, path, data[:records], data[records:], pages)
+        return cls(data[:records], data[records:], first, count, path, pages)
 
     def release(self) -> None:
         """Give the pages back that a look at the whole run touched; the system's cache keeps what it has room for."""
@@ -74,7 +92,9 @@ class SortedRuns:
         self._folder, self._files = folder, files
         self.column = folder / "column"
         self._runs: tuple[_Run, ...] = ()
+        # what no run has yet: single hashes, and those that came by the thousand, each time sorted by themselves
         self._tail: dict[int, list[int]] = {}
+        self._recent: tuple[_Sorted, ...] = ()
         self._size = 0
 
     def open(self, size: int) -> None:
@@ -89,7 +109,7 @@ class SortedRuns:
         self._runs = self._load_runs(size)
         self._size = size
         self._seal()  # after a rebuilt column there may be far more than a tail
-        self._tail, self._size = {}, self._sealed
+        self._tail, self._recent, self._size = {}, (), self._sealed
         self.advance(self._column_part(self._sealed, size))
 
     def _load_runs(self, size: int) -> tuple[_Run, ...]:
@@ -128,10 +148,14 @@ class SortedRuns:
 
     def advance(self, hashes: bytes) -> None:
         """Find the next entries from now on."""
-        for row, key in enumerate(hashes_from(hashes).tolist(), self._size):
-            if key:
-                self._tail.setdefault(key, []).append(row)
-        self._size += len(hashes) // KEY_HASH_SIZE
+        keys = hashes_from(hashes)
+        if len(keys) >= _MANY:
+            self._recent = (*self._recent, _Sorted.of(keys, self._size))
+        else:
+            for row, key in enumerate(keys.tolist(), self._size):
+                if key:
+                    self._tail.setdefault(key, []).append(row)
+        self._size += len(keys)
 
     def maintain(self) -> None:
         """Seal the runs that are full, and merge those that have become many.
@@ -147,16 +171,16 @@ class SortedRuns:
         self._tail = {
             key: kept for key, rows in self._tail.items() if (kept := [row for row in rows if row >= sealed])
         }
+        left = (block.only(block.rows >= sealed) for block in self._recent)
+        self._recent = tuple(block for block in left if len(block.keys))
 
     def _seal(self) -> None:
         while self._size - self._sealed >= RUN_SIZE:
             first = self._sealed
             keys = hashes_from(self._column_part(first, first + RUN_SIZE))
-            rows = np.arange(first, first + RUN_SIZE, dtype=np.uint64)
-            order = np.argsort(keys, kind="stable")
-            order = order[np.searchsorted(keys[order], np.uint64(1)) :]
+            block = _Sorted.of(keys, first)
             path = self._folder / f"{first}-{RUN_SIZE}.run"
-            self._files.replace(path, (keys[order].tobytes(), rows[order].tobytes()))
+            self._files.replace(path, (block.keys.tobytes(), block.rows.tobytes()))
             self._runs = (*self._runs, _Run.open(path, first, RUN_SIZE))
             self._merge_equals()
 
@@ -184,6 +208,7 @@ class SortedRuns:
             return
         if number in self._tail:
             self._tail[number] = [each for each in self._tail[number] if each != row]
+        self._recent = tuple(block.only(block.rows != row) for block in self._recent)
         for run in self._runs:
             if run.first <= row < run.first + run.count:
                 self._erase_in(run, key, row)
@@ -210,11 +235,11 @@ class SortedRuns:
     def find(self, key: bytes) -> list[int]:
         """Return the entries of one 8-byte hash, ascending."""
         wanted = np.uint64(int.from_bytes(key, "big"))
-        tail = self._tail.get(
-            int(wanted), ()
-        )  # before the runs: what is sealed meanwhile is then found twice, not never
+        # before the runs: what is sealed meanwhile is then found twice, not never
+        tail, recent = self._tail.get(int(wanted), ()), self._recent
         found = set(tail)
-        for run in self._runs:
+        blocks: tuple[_Sorted, ...] = (*recent, *self._runs)
+        for run in blocks:
             start, end = np.searchsorted(run.keys, wanted, "left"), np.searchsorted(run.keys, wanted, "right")
             found.update(run.rows[start:end].tolist())
         return sorted(found)
@@ -224,16 +249,17 @@ class SortedRuns:
         wanted = hashes_from(keys)
         order = np.argsort(wanted, kind="stable")
         ascending = wanted[order]
-        tail = self._tail
+        tail, recent = self._tail, self._recent
         found = [(position, row) for position, key in enumerate(wanted.tolist()) for row in tail.get(key, ())]
-        for run in self._runs:
+        blocks: tuple[_Sorted, ...] = (*recent, *self._runs)
+        for run in blocks:
             starts = np.searchsorted(run.keys, ascending, "left")
             inside = np.minimum(starts, max(len(run.keys) - 1, 0))
             hits = np.flatnonzero(run.keys[inside] == ascending) if len(run.keys) else ()
             for hit in hits:
                 end = np.searchsorted(run.keys, ascending[hit], "right")
                 found += [(int(order[hit]), row) for row in run.rows[starts[hit] : end].tolist()]
-            if len(wanted) >= _MANY:
+            if len(wanted) >= _MANY and isinstance(run, _Run):
                 run.release()
         return found
 

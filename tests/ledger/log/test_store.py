@@ -1,10 +1,13 @@
 """The index of hashes: candidates are found whatever the runs and merges, and it can be written again."""
 
+import tempfile
 from functools import cache
 from hashlib import shake_128
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ledger.log.errors import LogDamaged
 from ledger.log.files import Files
@@ -168,3 +171,37 @@ def test_an_erasure_is_completed_after_a_kill_between_its_writes(tmp_path: Path)
     index.erase(7)
     assert index.find(one(7)) == []
     assert [index.find(one(number)) for number in (6, 8, 9)] == [[6], [8], [9]]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(1, 3000), min_size=1, max_size=6), st.data())
+def test_hashes_that_came_by_the_thousand_are_found_like_those_that_came_alone(
+    sizes: list[int], data: st.DataObject
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        index, base = runs(Path(folder) / "runs"), 0
+        everything = [number % 700 for number in range(sum(sizes))]  # so that each comes again and again
+        column = b"".join(one(number) if number else bytes(8) for number in everything)
+        for size in sizes:
+            add(index, base, column[8 * base : 8 * (base + size)])
+            base += size
+        gone = set(data.draw(st.lists(st.integers(0, base - 1), max_size=5)))
+        for row in gone:
+            index.erase(row)
+        for found in (index, runs(Path(folder) / "runs", base)):
+            for number in data.draw(st.lists(st.integers(1, 699), max_size=5)):
+                rows = [row for row in range(number, base, 700) if row not in gone]
+                assert found.find(one(number)) == rows
+                assert sorted(found.find_many(one(number))) == [(0, row) for row in rows]
+            assert found.find(bytes(8)) == []
+
+
+def test_what_is_left_unsealed_of_many_hashes_is_found_and_erased(tmp_path: Path) -> None:
+    index = runs(tmp_path / "runs")
+    add(index, 0, hashes(0, 3))
+    add(index, 3, hashes(3, RUN_SIZE + 2000))
+    assert (tmp_path / "runs" / f"0-{RUN_SIZE}.run").exists()
+    for number in (2, 3, RUN_SIZE - 1, RUN_SIZE, RUN_SIZE + 1999):
+        assert index.find(one(number)) == [number]
+    index.erase(RUN_SIZE + 7)
+    assert index.find(one(RUN_SIZE + 7)) == [] and index.find(one(RUN_SIZE + 8)) == [RUN_SIZE + 8]
