@@ -9,9 +9,11 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
+from typing import NamedTuple
 
 import pyarrow as pa
 
+from ledger.encoding import Digest
 from ledger.licences.batch import BatchIssuer, Issued
 from ledger.licences.checks import identifier_lookup
 from ledger.licences.encoding import parse_b64u
@@ -51,6 +53,15 @@ class Stretch:
     indexes: Sequence[int]
 
 
+class _Logged(NamedTuple):
+    """What a log and its private evidence have of one licence."""
+
+    event_id: bytes
+    leaf: bytes
+    leaf_hash: Digest
+    record: bytes
+
+
 class Issuer:
     """Issues the rows of one plan."""
 
@@ -78,25 +89,27 @@ class Issuer:
             BackfillRefused: as `items`.
         """
         rows = self._rows(stretch)
-        issued = self._issued(rows)
-        return [
-            self._bundle(rows[at : at + TILE_WIDTH], issued[at : at + TILE_WIDTH])
-            for at in range(0, len(rows), TILE_WIDTH)
-        ]
+        parts = [(at, rows[at : at + TILE_WIDTH]) for at in range(0, len(rows), TILE_WIDTH)]
+        return [self._bundle(part, self._issued(part, at)) for at, part in parts]
 
-    def _issued(self, rows: Sequence[Row]) -> list[Issued]:
-        issued: list[Issued] = []
-        issue, take = self._issuer.issue, issued.append
+    def _issued(self, rows: Sequence[Row], first: int = 0) -> list[_Logged]:
+        """Issue rows of a stretch, the first of which is its row `first`, and check the last one's signature."""
+        logged: list[_Logged] = []
+        issue, take = self._issuer.issue, logged.append
         try:
             for row in rows:
-                take(issue(row))
+                one = issue(row)
+                # nothing else is kept: the next licence finds its memory still in the processor's cache
+                take(_Logged(one.event_id, one.leaf, one.leaf_hash, one.record))
         except (Malformed, IdentifierInvalid) as err:
-            raise BackfillRefused(f"row {len(issued)} of a stretch cannot be a licence: {err}") from err
-        for last in issued[TILE_WIDTH - 1 :: TILE_WIDTH] or issued[-1:]:
-            _require_signed(last, self._plan)
-        return issued
+            raise BackfillRefused(
+                f"row {first + len(logged)} of a stretch cannot be a licence: {err}"
+            ) from err
+        if rows:
+            _require_signed(one, self._plan)
+        return logged
 
-    def _bundle(self, rows: Sequence[Row], issued: Sequence[Issued]) -> Bundle:
+    def _bundle(self, rows: Sequence[Row], issued: Sequence[_Logged]) -> Bundle:
         """Return what `Bundle.of` makes of the same licences, without hashing the leaves again."""
         return Bundle(
             entries=b"".join([_LEAF_LENGTH + one.leaf for one in issued]),

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple, cast
 
+import pybase64
+
 from ledger.encoding import Digest
 from ledger.licences.disclosures import DIGEST_SIZE, DISCLOSURE_MAX, SALT_SIZE, SEED_SIZE, expand_seed
 from ledger.licences.encoding import TIME_MAX, canonical, parse_any
@@ -39,7 +41,8 @@ from ledger.licences.schema import FIELDS_MAX, VERSION_MAX, LicenceType, require
 from ledger.licences.sdjwt import CREDENTIAL_TYP, DISCLOSED_MAX, EVENT_ID_SIZE, INDEX_MAX
 
 TEMPLATE_ID_SIZE: Final = 8
-_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
+_URL_SAFE_PAIR: Final = b"-_"
+_URL_SAFE: Final = bytes.maketrans(b"+/", _URL_SAFE_PAIR)
 _quote: Final = json.encoder.encode_basestring  # C; what RFC 8785 §3.2.2.2 asks for
 
 
@@ -201,9 +204,7 @@ class Assembler:
     def _fields(self, row: Row) -> tuple[bytes, list[bytes], list[bytes]]:
         stream = expand_seed(row.seed, self._count)
         spaced = b"\0\0".join((*self._seeded_salts.unpack(stream), b""))
-        salts: Sequence[bytes] = self._coded_salts.unpack(
-            b2a_base64(spaced, newline=False).translate(_URL_SAFE)
-        )
+        salts: Sequence[bytes] = self._coded_salts.unpack(pybase64.b64encode(spaced, _URL_SAFE_PAIR))
         names, values, decoys = self._names, row.values, []
         if None in values:
             held = [i for i, value in enumerate(values) if value is not None]
@@ -215,7 +216,7 @@ class Assembler:
         disclosures = _code_all([b'["%b%b%b]' % parts for parts in zip(salts, names, quoted, strict=True)])
         sha256 = hashlib.sha256
         spaced = b"\0".join([*[sha256(disclosure).digest() for disclosure in disclosures], *decoys, b""])
-        coded = self._coded_digests.unpack(b2a_base64(spaced, newline=False).translate(_URL_SAFE))
+        coded = self._coded_digests.unpack(pybase64.b64encode(spaced, _URL_SAFE_PAIR))
         return b'","'.join(sorted(coded)), disclosures, quoted
 
 
@@ -249,7 +250,7 @@ def _code_all(arrays: list[bytes]) -> list[bytes]:
 
 def b64u_bytes(data: bytes) -> bytes:
     """Write base64url without padding, as bytes."""
-    return b2a_base64(data, newline=False).translate(_URL_SAFE, b"=")
+    return pybase64.b64encode(data, _URL_SAFE_PAIR).rstrip(b"=")
 
 
 def _require_row(row: Row, count: int) -> None:
