@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
+import pybase64
+
 from ledger.encoding import SAFE_INTEGER, canonical_json, parse_json, require_shallow
 from ledger.errors import MalformedValue
 from ledger.licences.errors import Malformed
@@ -18,7 +20,7 @@ _CHINA_OFFSET_S: Final = 28_800
 _DAY_S: Final = 86_400
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _TO_STANDARD: Final = bytes.maketrans(b"-_", b"+/")
-_TO_URLSAFE: Final = bytes.maketrans(b"+/", b"-_")
+_URLSAFE: Final = b"-_"
 _PADDING: Final = (b"", b"===", b"==", b"=")  # by length mod 4
 _FORMS: Final = {  # the last character has 2 or 4 bits of the bytes, and zeros
     16: re.compile("[A-Za-z0-9_-]{21}[AQgw]"),
@@ -39,7 +41,7 @@ def last_day_of(expires_at: int | None) -> int:
 
 def b64u(data: bytes) -> str:
     """Write base64url without padding (RFC 4648 §5)."""
-    return binascii.b2a_base64(data, newline=False).translate(_TO_URLSAFE).rstrip(b"=").decode("ascii")
+    return pybase64.b64encode_as_string(data, _URLSAFE).rstrip("=")
 
 
 def parse_b64u(text: object, field: str, length: int | None = None) -> bytes:
@@ -56,7 +58,7 @@ def parse_b64u(text: object, field: str, length: int | None = None) -> bytes:
     except ValueError as err:
         raise Malformed(field, "base64url without padding", "something else") from err
     # the decoder skips what it does not know and takes both alphabets: only this makes it strict
-    if binascii.b2a_base64(data, newline=False).translate(_TO_URLSAFE).rstrip(b"=") != given:
+    if pybase64.b64encode(data, _URLSAFE).rstrip(b"=") != given:
         raise Malformed(field, "base64url without padding, in its one form", "another form")
     if length is not None and len(data) != length:
         raise Malformed(field, f"{length} bytes", f"{len(data)} bytes")

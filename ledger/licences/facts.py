@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from ledger.encoding import Digest
 from ledger.licences.attest import VerifiedAnchor, verify_evidence
@@ -32,6 +32,8 @@ from ledger.log.checkpoint import Checkpoint, count_cosignatures, verify_log_che
 from ledger.log.errors import CosignatureReplayed, LogError, NoteUnverified, ProofInvalid, WrongOrigin
 from ledger.log.notes import NOTE_SIZE_MAX, SignedNote
 from ledger.log.tree import verify_inclusion
+
+_KEPT_HISTORY_MAX: Final = 1 << 14  # characters; a longer history has some forty keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +160,26 @@ def _open_checkpoint(text: str, city: City) -> CheckpointFact | Refused:
 
 def open_issuer(text: str, city: City, opened: Opened = NOTHING_OPENED) -> IssuerHistory | Refused:
     """Verify that the registrar signed an issuer history."""
+    if len(text) > _KEPT_HISTORY_MAX:
+        return _open_issuer(text, city.registrar, opened)
+    kept = _kept_history(text, city.registrar)
+    if not kept:
+        kept.append(_open_issuer(text, city.registrar, opened))
+    return kept[0]
+
+
+@lru_cache(
+    maxsize=256
+)  # licences of one issuer have one history for days; kept with the key that it was verified with
+def _kept_history(text: str, registrar: PublicKey) -> list[IssuerHistory | Refused]:
+    """Return the place of what an issuer history was opened as: empty at first, since what a bundle has parsed is no part of the key."""
+    return []
+
+
+def _open_issuer(text: str, registrar: PublicKey, opened: Opened) -> IssuerHistory | Refused:
     try:
         signed = parse_history(text, opened)
-        signed.jws.verify(city.registrar)
+        signed.jws.verify(registrar)
     except SignatureInvalid:
         return Refused(Reason.ISSUER_FORGED)
     except LicenceError:
@@ -172,12 +191,15 @@ def open_status(part: StatusPart, city: City) -> StatusFact | Refused:
     """Verify that the service signed a status token."""
     if len(part.token) > TOKEN_MAX:
         return Refused(Reason.MALFORMED)
-    token = _open_token(part.token, city.service)
-    return token if isinstance(token, Refused) else status_fact(token, part.inclusion)
+    found = _open_token(part.token, city.service)
+    if isinstance(found, Refused):
+        return found
+    token, leaf_hash = found
+    return StatusFact(token.claims, leaf_hash, part.inclusion, token.code)
 
 
 @lru_cache(maxsize=16)  # up to 1 MiB each; bundles of one day share them
-def _open_token(text: str, service: PublicKey) -> StatusToken | Refused:
+def _open_token(text: str, service: PublicKey) -> tuple[StatusToken, Digest] | Refused:
     try:
         token = parse_status_token(text)
         token.verify(service)
@@ -185,12 +207,7 @@ def _open_token(text: str, service: PublicKey) -> StatusToken | Refused:
         return Refused(Reason.STATUS_FORGED)
     except LicenceError:
         return Refused(Reason.MALFORMED)
-    return token
-
-
-def status_fact(token: StatusToken, inclusion: Inclusion) -> StatusFact:
-    """Return the fact of a token whose signature is verified already."""
-    return StatusFact(token.claims, token.leaf().hash, inclusion, token.code)
+    return token, token.leaf().hash
 
 
 def open_recognition(part: RecognitionPart, policy: TrustPolicy) -> RecognitionFact | Part:

@@ -321,6 +321,17 @@ def test_parts_that_are_too_long_are_refused_and_not_kept(case: Case) -> None:
     assert facts._open_checkpoint.cache_info().currsize == 1  # of the second
 
 
+def test_a_history_is_opened_once_and_kept_only_if_it_is_short(case: Case) -> None:
+    (city,), text = case.city.policy().cities, case.bundle().issuer
+    assert text is not None
+    facts._kept_history.cache_clear()
+    assert facts.open_issuer(text, city) is facts.open_issuer(text, city)
+    assert isinstance(facts.open_issuer("x" * facts._KEPT_HISTORY_MAX, city), facts.Refused)
+    assert facts._kept_history.cache_info().currsize == 2
+    assert isinstance(facts.open_issuer("x" * (facts._KEPT_HISTORY_MAX + 1), city), facts.Refused)
+    assert facts._kept_history.cache_info().currsize == 2
+
+
 def test_what_one_policy_opened_is_no_fact_of_another(case: Case) -> None:
     """The same texts are opened again under other keys, whatever was kept of them."""
     bundle, policy = case.bundle(), case.city.policy()
