@@ -1,8 +1,9 @@
 """This holder's part of a private join: the rounds with the other side, then its share of each sum with its noise.
 
-What a side draws at random follows from one seed, and dummies and noise from the seed that it fixed before it approved. So a
-crash at any place repeats the same bytes: what was sent is read back, what was not is made again. For that reason
-blinding values are not made ahead of the session: they follow from its seed.
+All that a side draws at random follows from the seed that it fixed before it approved. So a crash at any place repeats the same
+bytes, and an audit makes them again: what was sent is read back, what was not is made again. For that reason blinding values are
+not made ahead of the session. The hashes of the rounds ride behind the bundle: both sides fix them on the chain, and
+neither goes on if the other fixed others.
 
 Source: docs/protocol.md §10.
 """
@@ -20,7 +21,7 @@ from holder.data import DataRoom
 from holder.errors import DataRefused, DeadlineTooNear, JoinMismatch, SessionChanged
 from holder.exchange_client import Exchange
 from holder.join_key import JoinKey
-from holder.join_store import JoinStore
+from holder.join_store import JoinStore, Round
 from holder.session_secrets import SessionSecrets
 from holder.store import HolderStore
 from holder.types import Stage, StoredRequest
@@ -36,12 +37,13 @@ if TYPE_CHECKING:
     from holder.join_mail import JoinMail
     from privacy.join import Matched, MatcherState, ValueState
     from privacy.join.kind import JoinPlan
+    from privacy.noise import NoiseSource
     from privacy.plan import Plan
     from privacy.session import Session
 
 STATE_NAME: Final = "join"
-SEED_BYTES: Final = 32
 _ROUNDS_OPEN: Final = frozenset({Stage.SEEN, Stage.PENDING_HUMAN, Stage.APPROVED})
+_NOTHING_GIVEN: Final = frozenset({Stage.REFUSED, Stage.CLOSED})
 
 log = structlog.get_logger("shuyao.holder")
 
@@ -71,7 +73,7 @@ class JoinComputation:
         rand: Callable[[int], bytes],
     ) -> None:
         self._store, self._data, self._secrets = store, data, secrets
-        self._chain, self._exchange, self._signer, self._rand = chain, exchange, signer, rand
+        self._chain, self._exchange, self._signer = chain, exchange, signer
         self._parts = JoinStore(store.engine)
         self._key = JoinKey(store.engine, Vault(signer), rand)
         self._rows: dict[Digest, SideRows] = {}
@@ -81,7 +83,7 @@ class JoinComputation:
         """See `Computation`."""
         if stored.request_id in self._rows:
             return
-        terms = _terms(plan)
+        terms = join_terms(plan)
         rows = self._data.join_side(registered_asset(self._store, stored), plan)
         if rows.values is not None:
             self._key.take()
@@ -102,6 +104,7 @@ class JoinComputation:
         from holder.join_mail import JoinMail
         from privacy.join import MatcherState
         from privacy.join.errors import InputRefused, JoinError
+        from privacy.noise import draw_noise_share
 
         self.prepare(stored, plan)
         mail = JoinMail(self._parts, self._exchange, self._signer, view=view, session=session, plan=plan)
@@ -115,24 +118,43 @@ class JoinComputation:
             raise DataRefused(f"{type(err).__name__}: {err}") from err
         except JoinError as err:
             raise JoinMismatch(f"{type(err).__name__}: {err}") from err
-        return None if share is None else self._cells(stored, session, plan, share)
+        if share is None:
+            return None
+        source = self._secrets.noise_source(stored.request_id, session)
+        return join_cells(plan, share, draw_noise_share(plan, session.params, source))
 
     def bundle_rider(self, stored: StoredRequest, session: Session, plan: Plan) -> bytes:
-        """See `Computation`."""
-        return b""
+        """See `Computation`: the hashes of all three rounds, as this side had them."""
+        from privacy.join.kind import ROUNDS
+        from privacy.join.transport import rounds_rider
+
+        rounds = (Round(stored.request_id, Digest(session.id), number) for number in ROUNDS)
+        return rounds_rider(session.id, [self._parts.hashes(each) for each in rounds])
 
     def input_rider(
         self, stored: StoredRequest, session: Session, plan: Plan, riders: Mapping[int, bytes]
     ) -> bytes:
-        """See `Computation`."""
+        """See `Computation`: nothing, if the other side had the same rounds."""
+        own = self.bundle_rider(stored, session, plan)
+        if any(rider != own for rider in riders.values()):
+            raise JoinMismatch("the other side fixed other rounds than were exchanged")
         return b""
 
     def forget(self, request_id: Digest) -> None:
-        """See `Computation`; once the vector is stored, or the request over, the parts go from the disk too."""
+        """See `Computation`; parts go from the disk too.
+
+        Own ones go once the vector is stored: an audit makes them again. Those of the other side, which it cannot make, go when
+        the request ends without an answer.
+        """
         self._rows.pop(request_id, None)
         self._matched.pop(request_id, None)
-        if self._parts.holds(request_id) and self._store.request(request_id).stage not in _ROUNDS_OPEN:
+        if not self._parts.holds(request_id):
+            return
+        stage = self._store.request(request_id).stage
+        if stage in _NOTHING_GIVEN:
             self._parts.drop(request_id)
+        elif stage not in _ROUNDS_OPEN:
+            self._parts.drop(request_id, own_only=True)
 
     # --- the rounds -----------------------------------------------------------------------------------------
 
@@ -174,7 +196,7 @@ class JoinComputation:
             return None
         if not mail.is_written(2):
             source = self._secrets.noise_source(stored.request_id, session)
-            dummies, rows = draw_dummies(plan, _terms(plan), source), self._rows[stored.request_id].values
+            dummies, rows = draw_dummies(plan, join_terms(plan), source), self._rows[stored.request_id].values
             if rows is None:
                 raise DataRefused("the rows were read as the matcher's")
             mail.write(2, self._in_time(value_round2(state, rows, dummies, mail.read(1)), view))
@@ -182,18 +204,18 @@ class JoinComputation:
         return value_finish(state, mail.read(3)) if mail.fetch(3) else None
 
     def _state(self, stored: StoredRequest, session: Session, plan: Plan) -> MatcherState | ValueState:
-        """Return what all randomness of the rounds follows from: drawn once, on disk before anything leaves.
+        """Return what all randomness of the rounds follows from: on disk before anything leaves.
 
         Raises:
             SessionChanged: the rounds were begun in another session: a request has those of one only.
         """
         from privacy.join import MatcherState, ValueState
 
-        terms = _terms(plan)
+        terms = join_terms(plan)
         sizes = terms.terms(plan, session.id)
         is_value = bytes(stored.asset_id or b"") == terms.value.asset
         if not self._store.has_secret(stored.request_id, STATE_NAME):
-            seed = self._rand(SEED_BYTES)
+            seed = join_seed(self._secrets.noise_source(stored.request_id, session))
             drawn = ValueState(sizes, seed, self._key.take()) if is_value else MatcherState(sizes, seed)
             self._store.keep(stored.request_id, {STATE_NAME: drawn.to_bytes()})
             return drawn
@@ -215,26 +237,40 @@ class JoinComputation:
                 raise DeadlineTooNear(f"rounds of the join: the share is due in block {due}")
             yield part
 
-    def _cells(
-        self, stored: StoredRequest, session: Session, plan: Plan, share: Iterable[int]
-    ) -> NDArray[np.int64]:
-        """Put a share in the plan's order, add the noise share, and split it into limbs."""
-        import numpy as np
 
-        from privacy.join import add_to_shares, to_limbs
-        from privacy.join.layout import value_places
-        from privacy.noise import draw_noise_share
+def join_seed(source: NoiseSource) -> bytes:
+    """Return what the randomness of one side's rounds follows from, KDF(noise seed, session, "join-seed", i, 0)."""
+    from privacy.prg import derive_key
 
-        ordered = [0] * plan.values
-        places = value_places(plan, _terms(plan).value.group_by).reshape(-1).tolist()
-        for place, number in zip(places, share, strict=True):
-            ordered[place] = number
-        source = self._secrets.noise_source(stored.request_id, session)
-        noise = draw_noise_share(plan, session.params, source).tolist()
-        return np.array(to_limbs(add_to_shares(ordered, noise)), dtype=np.int64)
+    return derive_key(source.seed, source.session, "join-seed", source.index, 0)
 
 
-def _terms(plan: Plan) -> JoinPlan:
+def join_cells(plan: Plan, share: Iterable[int], noise: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Put a share in the plan's order, add the noise share, and split it into limbs.
+
+    Args:
+        plan: of the join.
+        share: in the order of the rounds.
+        noise: one number for each of the plan's values.
+    """
+    import numpy as np
+
+    from privacy.join import add_to_shares, to_limbs
+    from privacy.join.layout import value_places
+
+    ordered = [0] * plan.values
+    places = value_places(plan, join_terms(plan).value.group_by).reshape(-1).tolist()
+    for place, number in zip(places, share, strict=True):
+        ordered[place] = number
+    return np.array(to_limbs(add_to_shares(ordered, noise.tolist())), dtype=np.int64)
+
+
+def join_terms(plan: Plan) -> JoinPlan:
+    """Return what a plan says of its join.
+
+    Raises:
+        JoinMismatch: it is of none.
+    """
     from privacy.join.kind import JoinPlan
 
     if not isinstance(plan.terms, JoinPlan):

@@ -104,10 +104,24 @@ class JoinStore:
             where = and_(parts.c.request_id == request_id, ~_GONE)
             return connection.execute(select(parts.c.part).where(where).limit(1)).first() is not None
 
-    def drop(self, request_id: bytes) -> None:
-        """Forget the parts of a request, but not their hashes: in their places only the same ones are taken again."""
+    def hashes(self, round_: Round) -> list[bytes]:
+        """Return the message hashes of a round's parts, in order, forgotten ones too."""
+        wanted = select(parts.c.message_hash).where(_of(round_)).order_by(parts.c.part)
+        with read_transaction(self._engine) as connection:
+            return [bytes(found) for found in connection.execute(wanted).scalars()]
+
+    def drop(self, request_id: bytes, *, own_only: bool = False) -> None:
+        """Forget the parts of a request, but not their hashes: in their places only the same ones are taken again.
+
+        Args:
+            request_id: the request.
+            own_only: only those that have a receipt, which are our own; what the other side sent stays.
+        """
+        where = and_(parts.c.request_id == request_id, ~_GONE)
+        if own_only:
+            where = and_(where, parts.c.receipt.is_not(None))
         with write_transaction(self._engine) as connection:
-            connection.execute(update(parts).where(parts.c.request_id == request_id).values(frame=b""))
+            connection.execute(update(parts).where(where).values(frame=b""))
 
 
 def _key(round_: Round) -> dict[str, bytes | int]:

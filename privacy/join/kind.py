@@ -405,8 +405,8 @@ class JoinPlan:
         return 2 * plan.values
 
     def bundle_rider_size(self, plan: Plan) -> int:
-        """See `PlanTerms`."""
-        return 0
+        """See `PlanTerms`: the hashes of the rounds."""
+        return DIGEST_BYTES * len(ROUNDS)
 
     def input_rider_size(self, plan: Plan) -> int:
         """See `PlanTerms`."""

@@ -1,6 +1,6 @@
 """One seed of a side's session, and all that it draws from it.
 
-A side draws 32 bytes once, from the system, and keeps them. Every scalar, order, mask, dummy and blinding value of
+A side has 32 bytes for a session, and keeps them. Every scalar, order, mask, dummy and blinding value of
 its session follows from them, so a side that starts again sends the same bytes: it never answers twice with
 different randomness.
 """

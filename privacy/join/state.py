@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from privacy.join.errors import JoinError, StateCorrupt
 from privacy.join.randomness import SEED_BYTES, Stream, require_seed
 from privacy.join.terms import TERMS_BYTES, VERSION, JoinTerms
-from privacy.paillier import KEY_BITS, PrivateKey, decode_private_key, encode_private_key
+from privacy.paillier import KEY_BITS, PrivateKey, PublicKey, decode_private_key, encode_private_key
 from privacy.paillier.errors import PaillierError
 from privacy.ristretto import Scalar, clamped
 
@@ -23,7 +23,7 @@ class MatcherState:
 
     Attributes:
         terms: of the join.
-        seed: 32 bytes of `secrets`, drawn once for the session.
+        seed: 32 secret bytes of the session, from which everything that this side draws follows.
     """
 
     terms: JoinTerms
@@ -57,13 +57,31 @@ class MatcherState:
         return cls(terms, seed)
 
 
+class ValueRandomness(Protocol):
+    """What the second message follows from, besides rows and the first one."""
+
+    @property
+    def terms(self) -> JoinTerms:
+        """Of the join."""
+
+    @property
+    def public(self) -> PublicKey:
+        """The key that the numbers are encrypted under."""
+
+    def stream(self, use: str) -> Stream:
+        """Return the random bytes of one use."""
+
+    def scalar(self) -> Scalar:
+        """Return the blinding scalar k_V."""
+
+
 @dataclass(frozen=True, slots=True)
 class ValueState:
     """The value side's state.
 
     Attributes:
         terms: of the join.
-        seed: 32 bytes of `secrets`, drawn once for the session.
+        seed: 32 secret bytes of the session, from which everything that this side draws follows.
         key: a Paillier key of 3072 bits, of this session or of the holder.
     """
 
@@ -75,6 +93,11 @@ class ValueState:
         require_seed(self.seed)
         if self.key.public.n.bit_length() != KEY_BITS:
             raise StateCorrupt(f"expected a key of {KEY_BITS} bits, got {self.key.public.n.bit_length()}")
+
+    @property
+    def public(self) -> PublicKey:
+        """The key that the numbers are encrypted under."""
+        return self.key.public
 
     def stream(self, use: str) -> Stream:
         """Return the random bytes of one use."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
+from privacy.encoding import keccak, tagged_hash
 from privacy.join.errors import PartMalformed, RoundWrong
 from privacy.join.kind import ROUNDS, JoinPlan
 from privacy.join.parts import HEAD_BYTES, parts_needed, require_part
@@ -30,6 +33,21 @@ def round_sender(plan: Plan, terms: JoinPlan, session: Session, round_: int) -> 
     """Return the index of the holder that sends a round."""
     asset = terms.sender(round_).asset
     return next(index for index, member in enumerate(session.members) if member.asset == asset)
+
+
+def rounds_rider(session: bytes, hashes: Sequence[Sequence[bytes]]) -> bytes:
+    """Return what both sides fix of the rounds behind their bundles, H("join-round"; session, round, keccak(all message hashes)).
+
+    Args:
+        session: session id.
+        hashes: of the messages that the parts are, round by round, in order.
+    """
+    return b"".join(round_hash(session, round_, found) for round_, found in zip(ROUNDS, hashes, strict=True))
+
+
+def round_hash(session: bytes, round_: int, hashes: Iterable[bytes]) -> bytes:
+    """Return the hash of one round, from the hashes of the messages that its parts are."""
+    return tagged_hash("join-round", session, round_, keccak(b"".join(hashes)))
 
 
 def read_place(plan: Plan, terms: JoinPlan, session: Session, sender: int, payload: bytes) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +10,12 @@ import numpy as np
 from privacy.join.errors import BlindedInvalid, CiphertextRefused, ValueOutOfRange
 from privacy.join.lists import hash_keys, tags_of
 from privacy.join.parts import PartReader, cut
-from privacy.join.state import ValueState
+from privacy.join.state import ValueRandomness, ValueState
 from privacy.join.terms import CIPHERTEXT_BYTES, SHARE_MODULUS, JoinTerms
 from privacy.join.values import KeyValues
 from privacy.paillier import (
     EncryptedVector,
+    PublicKey,
     ShortBlinding,
     decrypt,
     encode_public_key,
@@ -52,7 +53,7 @@ class _Dummies:
 
 
 def value_round2(
-    state: ValueState, rows: KeyValues, dummies: Sequence[int], parts: Iterable[bytes]
+    state: ValueRandomness, rows: KeyValues, dummies: Sequence[int], parts: Iterable[bytes]
 ) -> Iterator[bytes]:
     """Read the first message and make the second.
 
@@ -97,15 +98,24 @@ def value_finish(state: ValueState, parts: Iterable[bytes]) -> list[int]:
     Raises:
         MessageRefused: the message is not what the terms fix; its subclasses say why.
     """
-    terms = state.terms
+    return masked_shares(state.terms, state.public, parts, lambda vector: decrypt(state.key, vector))
+
+
+def masked_shares(
+    terms: JoinTerms,
+    key: PublicKey,
+    parts: Iterable[bytes],
+    opened: Callable[[EncryptedVector], list[int]],
+) -> list[int]:
+    """Read the third message as `value_finish` does, with some way to open its ciphertexts, those of one sub-list at a time."""
     reader = PartReader(3, terms.round3_bytes, parts)
     reader.require_head(terms.head)
     shares: list[int] = []
     for _ in range(terms.groups):
         read = [reader.take(CIPHERTEXT_BYTES) for _ in range(terms.ciphertexts)]
         try:
-            vector = EncryptedVector(state.key.public, tuple(int.from_bytes(each, "big") for each in read))
-            masked = unpack(decrypt(state.key, vector), terms.layout, count=terms.values)
+            vector = EncryptedVector(key, tuple(int.from_bytes(each, "big") for each in read))
+            masked = unpack(opened(vector), terms.layout, count=terms.values)
         except PaillierError as err:
             raise CiphertextRefused("expected encrypted masked sums") from err
         shares += [each % SHARE_MODULUS for each in masked]
@@ -113,7 +123,7 @@ def value_finish(state: ValueState, parts: Iterable[bytes]) -> list[int]:
     return shares
 
 
-def _draw_dummies(state: ValueState, public: bytes, dummies: Sequence[int]) -> _Dummies:
+def _draw_dummies(state: ValueRandomness, public: bytes, dummies: Sequence[int]) -> _Dummies:
     """Draw a scalar for every place of a dummy; those of places that stay unmatched are used for the tag only."""
     terms, stream = state.terms, state.stream("dummies")
     try:
@@ -132,7 +142,7 @@ def _draw_dummies(state: ValueState, public: bytes, dummies: Sequence[int]) -> _
     return _Dummies(found, matching)
 
 
-def _return(state: ValueState, reader: PartReader, drawn: _Dummies) -> Rows:
+def _return(state: ValueRandomness, reader: PartReader, drawn: _Dummies) -> Rows:
     """Return the tags of the matcher's sub-lists with their dummies, each in random order."""
     terms, scalar, order = state.terms, state.scalar(), state.stream("order")
     width = terms.matcher_rows + terms.dummies
@@ -146,10 +156,10 @@ def _return(state: ValueState, reader: PartReader, drawn: _Dummies) -> Rows:
     return out
 
 
-def _round2(state: ValueState, rows: KeyValues, matching: Rows, returned: Rows) -> Iterator[bytes]:
+def _round2(state: ValueRandomness, rows: KeyValues, matching: Rows, returned: Rows) -> Iterator[bytes]:
     terms = state.terms
     yield terms.head
-    yield encode_public_key(state.key.public)
+    yield encode_public_key(state.public)
     yield returned.tobytes()
     entries = _Entries(state, rows, matching)
     order = state.stream("entries").permutation(terms.entries)
@@ -160,12 +170,12 @@ def _round2(state: ValueState, rows: KeyValues, matching: Rows, returned: Rows) 
 class _Entries:
     """The value side's list before it is shuffled: keys with their copies, then dummies, then padding."""
 
-    def __init__(self, state: ValueState, rows: KeyValues, matching: Rows) -> None:
+    def __init__(self, state: ValueRandomness, rows: KeyValues, matching: Rows) -> None:
         self._terms, self._rows, self._matching = state.terms, rows, matching
         self._scalar = state.scalar()
         self._padding = state.stream("padding")
         # the matcher cannot factor n: short exponents hide the numbers from it
-        self._blinding = ShortBlinding(state.key.public, state.stream("encrypt").read)
+        self._blinding = ShortBlinding(state.public, state.stream("encrypt").read)
         self._real = len(rows.keys) * state.terms.copies
 
     def encode(self, numbers: list[int]) -> bytes:

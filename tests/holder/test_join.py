@@ -10,7 +10,7 @@ import pytest
 
 from holder.errors import ExchangeMalformed, VaultLocked
 from holder.join_key import JoinKey
-from holder.join_store import JoinStore
+from holder.join_store import JoinStore, Round
 from holder.types import Hold, Stage
 from holder.vault import Vault
 from ledger.types import Digest
@@ -270,14 +270,19 @@ def test_an_exchange_that_has_other_parts_of_ours_means_a_restored_backup(world:
 # --- what is on disk ----------------------------------------------------------------------------------------------
 
 
-def test_parts_are_gone_once_the_vector_is_stored_and_their_hashes_stay(world: JoinWorld) -> None:
+def test_own_parts_are_gone_once_the_vector_is_stored_and_their_hashes_stay(world: JoinWorld) -> None:
+    """What the other side sent stays: an audit cannot make it again."""
     request_id = world.open(SHORT)
     for _ in range(2):
         world.step(request_id)
-    parts = JoinStore(world.power.store.engine)
-    assert parts.holds(request_id)
+    assert JoinStore(world.power.store.engine).holds(request_id)
     world.run(request_id, Stage.SHARED)
-    assert not any(JoinStore(member.store.engine).holds(request_id) for member in world.members)
+    session = Digest(world.session(request_id).id)
+    for member, own in ((world.bank, {1, 3}), (world.power, {2})):
+        parts = JoinStore(member.store.engine)
+        rounds = {number: Round(request_id, session, number) for number in (1, 2, 3)}
+        assert {number for number, each in rounds.items() if not list(parts.read(each))} == own
+        assert all(parts.hashes(each) for each in rounds.values())
 
 
 def test_the_rounds_of_a_request_are_of_one_session_only(world: JoinWorld) -> None:

@@ -12,7 +12,6 @@ from privacy.join import (
     MatcherState,
     ValueState,
     matcher_round3,
-    padded_length,
     parts_needed,
     require_part,
     value_finish,
@@ -286,10 +285,3 @@ def test_numbers_below_a_power_reach_their_top(bits: int) -> None:
     drawn = [stream.below_power(bits) for _ in range(200)]
     assert max(drawn).bit_length() == bits
     assert all(0 <= each < 1 << bits for each in drawn)
-
-
-def test_public_lengths_are_rounded_up() -> None:
-    assert [padded_length(rows, 8) for rows in (0, 1, 8, 9)] == [8, 8, 8, 16]
-    for wrong in ((-1, 8), (1, 0)):
-        with pytest.raises(TermsInvalid):
-            padded_length(*wrong)
