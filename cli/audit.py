@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,9 +43,10 @@ def collect(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Put together what the audit of one request needs: seed sealed to the regulator, plan, session; no record."""
+    """Put together what the audit of one request needs: plan, session, and sealed to the regulator seed and messages; no record."""
     from holder import operations
     from holder.audit_bundle import FILE_NAME, make_audit
+    from holder.audit_messages import MESSAGES_NAME
     from holder.errors import HolderError
     from holder.parts import Parts
     from holder.settings import load_settings
@@ -55,7 +58,7 @@ def collect(
     try:
         with Parts(load_settings(found.holder(number)), keys) as parts:
             request_id = operations.find(parts.store, request).request_id
-            bundle = make_audit(
+            made = make_audit(
                 parts.store,
                 parts.chain_side,
                 keys.signer,
@@ -63,10 +66,11 @@ def collect(
                 request_id,
                 rand=secrets.token_bytes,
             )
+            bundle, path = made.bundle, out / FILE_NAME
+            _write_messages(out / MESSAGES_NAME, made.messages, beside=path)
+            _write(path, [bundle.to_bytes()])
     except (HolderError, LedgerError, PrivacyError) as err:
         raise CliError(f"{type(err).__name__}: {err}") from err
-    path = out / FILE_NAME
-    _write(path, bundle.to_bytes())
     facts = {"request_id": request_id.hex(), "file": str(path), "sealed_for": len(bundle.sealed)}
     if as_json:
         print_json(facts)
@@ -97,6 +101,7 @@ def audit(
     from holder.audit import audit_contribution
     from holder.audit_bundle import FILE_NAME, AuditBundle
     from holder.audit_chain import IndexedChain
+    from holder.audit_messages import MESSAGES_NAME
     from holder.errors import HolderError
     from holder.settings import load_settings
     from ledger import keystore
@@ -114,9 +119,14 @@ def audit(
         keys = keystore.load(key, passphrases.obtain(passphrase_file, what="the regulator"))
         if deployment is not None:
             room = replace(room, deployment=Deployment.from_json(read_json(deployment)))
-        chain = IndexedChain(rpc or room.rpc_url, room.deployment, confirmations=confirmations)
+        node = IndexedChain(rpc or room.rpc_url, room.deployment, confirmations=confirmations)
         verdict = audit_contribution(
-            bundle, keys.x25519_private, chain=chain, room=room, generators=GeneratorCache(room.cache)
+            bundle,
+            keys.x25519_private,
+            chain=node,
+            room=room,
+            generators=GeneratorCache(room.cache),
+            messages=folder / MESSAGES_NAME,
         )
     except OSError as err:
         raise CliError(f"cannot read {folder / FILE_NAME}: {err.strerror}") from err
@@ -140,13 +150,22 @@ def _show(bundle: AuditBundle, verdict: AuditVerdict, *, as_json: bool) -> None:
     console.print(f"[bold]{verdict.status.value}[/bold] {to_hex(bundle.holder)}", highlight=False)
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write_messages(path: Path, records: Iterator[bytes], *, beside: Path) -> None:
+    """Write the messages, if there are any; the other file, which makes the folder whole, is written after it."""
+    if beside.exists():
+        raise CliError(f"{beside} exists already")
+    first = next(records, None)
+    if first is not None:
+        _write(path, chain([first], records))
+
+
+def _write(path: Path, data: Iterable[bytes]) -> None:
     """Write a file that its owner alone can read; one that exists is not replaced."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            file.writelines(data)
     except FileExistsError as err:
         raise CliError(f"{path} exists already") from err
     except OSError as err:

@@ -7,20 +7,20 @@ never shows the seed, a cell or a record. What it proves and what not: docs/priv
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from holder.audit_bundle import AuditBundle, open_sealed
-from holder.audit_seal import AuditSecrets
-from holder.chain_side import RequestView
+from holder.audit_kinds import KINDS, Step
+from holder.audit_subject import AuditChain, Rows, Subject
 from holder.checks import build_session, members_of
 from holder.data import open_source
-from holder.engine import Engine
 from holder.errors import (
     AuditBoxClosed,
     AuditContradicted,
@@ -34,19 +34,17 @@ from holder.errors import (
     SourceUnreadable,
 )
 from holder.probe import require_same_numbers
-from holder.settings import DepositSource, HolderSettings
+from holder.settings import AssetSettings, DepositSource, HolderSettings
 from holder.snapshot import take_snapshot
 from ledger.contracts import commitment_hash
-from ledger.types import Digest, to_hex
+from ledger.types import to_hex
 from privacy.errors import CellOutOfRange, NoiseInvalid, PlanInvalid, PolicyInvalid, StateCorrupt
-from privacy.noise import NoiseSource, draw_noise_share
+from privacy.noise import draw_noise_share
 from privacy.plan import Plan
 from privacy.policy import Policy
 from privacy.sealed_sum import commit
 from privacy.sealed_sum_secrets import noise_commitment
-from privacy.session import Session
 from privacy.sides import asset_policy
-from privacy.terms import PlanKind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,38 +79,6 @@ class AuditVerdict:
     steps: tuple[AuditStep, ...]
 
 
-class AuditChain(Protocol):
-    """What an audit asks of the chain; the regulator trusts the node behind it."""
-
-    def view(self, request_id: Digest) -> RequestView | None:
-        """Return a request as the final chain shows it, None if it does not."""
-        ...
-
-    def registered(self, asset: Digest, version: int) -> tuple[bytes, bytes] | None:
-        """Return policy hash and snapshot root of one version of an asset, None if the chain does not show it."""
-        ...
-
-
-@dataclass(slots=True)
-class _Subject:
-    """What is audited, and what the steps so far have derived."""
-
-    bundle: AuditBundle
-    key: X25519PrivateKey = field(repr=False)
-    chain: AuditChain
-    room: HolderSettings
-    generators: GeneratorCache
-    stack: ExitStack
-    view: RequestView = field(init=False)
-    plan: Plan = field(init=False)
-    policy: Policy = field(init=False)
-    session: Session = field(init=False)
-    secrets: AuditSecrets = field(init=False, repr=False)
-    salt: bytes = field(init=False, repr=False)
-    engine: Engine = field(init=False)
-    fingerprint: Mapping[str, Any] = field(init=False)
-
-
 def audit_contribution(
     bundle: AuditBundle,
     key: X25519PrivateKey,
@@ -120,6 +86,7 @@ def audit_contribution(
     chain: AuditChain,
     room: HolderSettings,
     generators: GeneratorCache,
+    messages: Path | None = None,
 ) -> AuditVerdict:
     """Audit one contribution.
 
@@ -129,14 +96,15 @@ def audit_contribution(
         chain: the regulator's own.
         room: the holder's settings: where the rows are.
         generators: of the commitments.
+        messages: the file that came with the bundle; a plain sum has none.
 
     Raises:
         AuditImpossible: nothing in the bundle is sealed to this key; nothing is said of the holder.
     """
     steps: list[AuditStep] = []
     with ExitStack() as stack:
-        subject = _Subject(bundle, key, chain, room, generators, stack)
-        for number, (name, take) in enumerate(PROCEDURE, start=1):
+        subject = Subject(bundle, messages, key, chain, room, generators, stack)
+        for number, (name, take) in enumerate(_procedure(subject), start=1):
             try:
                 steps.append(AuditStep(number, name, True, take(subject)))
             except AuditContradicted as err:
@@ -149,7 +117,7 @@ def audit_contribution(
 # Step 1 --------------------------------------------------------------------------------------------------------------
 
 
-def check_request(subject: _Subject) -> str:
+def check_request(subject: Subject) -> str:
     """The request is on the chain, of this ledger, and the plan is the one that its buyer signed."""
     bundle, deployment = subject.bundle, subject.room.deployment
     if (bundle.chain_id, bundle.ledger) != (deployment.chain_id, deployment.ledger):
@@ -170,7 +138,7 @@ def check_request(subject: _Subject) -> str:
 # Step 2 --------------------------------------------------------------------------------------------------------------
 
 
-def check_session(subject: _Subject) -> str:
+def check_session(subject: Subject) -> str:
     """The holder approved with this version of the asset, and the roster gives this session and index."""
     bundle, view = subject.bundle, subject.view
     if not view.is_roster_closed:
@@ -193,12 +161,13 @@ def check_session(subject: _Subject) -> str:
 # Step 3 --------------------------------------------------------------------------------------------------------------
 
 
-def check_seed(subject: _Subject) -> str:
+def check_seed(subject: Subject) -> str:
     """The sealed seed opens in this session, and is the one that the holder fixed before it approved."""
     try:
-        subject.secrets, subject.salt = open_sealed(subject.bundle, subject.key)
+        opened = open_sealed(subject.bundle, subject.key)
     except (AuditBoxClosed, StateCorrupt) as err:
         raise AuditContradicted(f"what the holder sealed cannot be used: {err}") from err
+    subject.secrets, subject.salt, subject.messages_key = opened.secrets, opened.salt, opened.messages_key
     fixed = subject.view.approved[subject.bundle.holder].noise_commitment
     if not hmac.compare_digest(noise_commitment(subject.secrets.noise_seed), fixed):
         raise AuditContradicted("the seed is not the one that the holder fixed in its approval")
@@ -208,7 +177,7 @@ def check_seed(subject: _Subject) -> str:
 # Step 4 --------------------------------------------------------------------------------------------------------------
 
 
-def check_rows(subject: _Subject) -> str:
+def check_rows(subject: Subject) -> str:
     """The rows in this room have the root, and the policy the hash, that were registered for that version."""
     asset = subject.bundle.asset
     registered = subject.chain.registered(asset.asset_id, asset.version)
@@ -219,29 +188,62 @@ def check_rows(subject: _Subject) -> str:
         raise AuditContradicted("the policy is not the one that was registered")
     try:
         configured = subject.room.asset(asset.name)
-        if isinstance(configured.source, DepositSource):
-            raise AuditFactMissing("an encrypted deposit has no rows")
-        subject.engine = open_source(configured, subject.room.engine)
-        subject.stack.callback(subject.engine.close)
-        require_same_numbers(subject.engine)
-        taken = take_snapshot(
-            subject.engine,
-            asset_policy(subject.policy, asset.name),
-            salt_key=subject.salt,
-            trim=configured.source.trim,
-        )
-    except (SourceUnreadable, SettingsInvalid, EngineDisagrees, EngineFailed) as err:
+    except SettingsInvalid as err:
+        raise AuditFactMissing(f"the rows cannot be read in this room: {err}") from err
+    if isinstance(configured.source, DepositSource):
+        return _check_deposit(subject, configured.source, root)
+    return _check_table(subject, configured, root)
+
+
+def _check_table(subject: Subject, configured: AssetSettings, root: bytes) -> str:
+    asset, source = subject.bundle.asset, configured.source
+    trim = not isinstance(source, DepositSource) and source.trim
+    try:
+        engine = open_source(configured, subject.room.engine)
+        subject.stack.callback(engine.close)
+        require_same_numbers(engine)
+        own = asset_policy(subject.policy, asset.name)
+        taken = take_snapshot(engine, own, salt_key=subject.salt, trim=trim)
+    except (SourceUnreadable, EngineDisagrees, EngineFailed) as err:
         raise AuditFactMissing(f"the rows cannot be read in this room: {err}") from err
     except (SchemaMismatch, RowsExceedCeiling) as err:
         raise AuditContradicted(f"the rows do not fit the registered policy: {err}") from err
     if taken.root != root:
         _require_no_other_version(subject, taken.root)
         raise AuditContradicted("the rows in this room are not those that were registered")
-    subject.fingerprint = taken.fingerprint
+    subject.data = Rows(engine, taken.fingerprint, trim)
     return f"{taken.rows} rows of version {asset.version}"
 
 
-def _require_no_other_version(subject: _Subject, root: bytes) -> None:
+def _check_deposit(subject: Subject, source: DepositSource, root: bytes) -> str:
+    """Compare every block of an encrypted deposit with its leaf, and the leaves with the registered root."""
+    from holder.deposit_data import HeldDeposit
+    from privacy.deposit import Deposit
+    from privacy.deposit.errors import DepositError
+    from privacy.deposit.stored import fragment_name
+
+    try:
+        deposit = Deposit.open(source.path)
+    except DepositError as err:
+        raise AuditFactMissing(f"the deposit cannot be read in this room: {err}") from err
+    if deposit.root != root:
+        _require_no_other_version(subject, deposit.root)
+        raise AuditContradicted("the deposit in this room is not the one that was registered")
+    header = deposit.header
+    for fragment in range(header.fragments):
+        if not (deposit.folder / fragment_name(fragment)).exists():
+            raise AuditFactMissing(f"the deposit lacks {fragment_name(fragment)} in this room")
+        try:
+            deposit.read_blocks(fragment, header.fragment_blocks(fragment))
+        except DepositError as err:
+            raise AuditContradicted(
+                f"the deposit in this room is not the one that was registered: {err}"
+            ) from err
+    subject.data = HeldDeposit(deposit, source.share)
+    return f"{header.cells} encrypted cells of version {subject.bundle.asset.version}"
+
+
+def _require_no_other_version(subject: Subject, root: bytes) -> None:
     """Leave the audit open where the room has the rows of another version: those of the audited one must be brought."""
     asset, version = subject.bundle.asset, 1
     while (registered := subject.chain.registered(asset.asset_id, version)) is not None:
@@ -250,64 +252,31 @@ def _require_no_other_version(subject: _Subject, root: bytes) -> None:
         version += 1
 
 
-# Step 5 --------------------------------------------------------------------------------------------------------------
+# The kind's own steps, and the last ----------------------------------------------------------------------------------
 
 
-def check_contribution(subject: _Subject) -> str:
-    """Sums of the rows, the noise of the seed and the blinding give the commitment that is on the chain."""
-    if subject.plan.kind not in _RECOMPUTED:
-        raise AuditFactMissing(
-            f"a {subject.plan.kind.value}'s vector is not a function of rows, plan and seed alone"
-        )
-    sums = _sums(subject)
+def check_contribution(subject: Subject) -> str:
+    """What the kind of plan gives, with the noise of the seed, and the blinding give the commitment that is on the chain."""
+    kind = KINDS[subject.plan.kind]
     try:
-        source = NoiseSource(subject.secrets.noise_seed, subject.session.id, subject.bundle.index)
-        noise = draw_noise_share(subject.plan, subject.session.params, source)
-        commitment = _commit(subject, _vector(subject.plan, sums + noise, source))
+        noise = draw_noise_share(subject.plan, subject.session.params, subject.source)
+        commitment = _commit(subject, kind.vector(subject, noise))
     except (NoiseInvalid, CellOutOfRange) as err:
         raise AuditContradicted(f"no honest contribution exists: {err}") from err
     where = _where(subject, commitment)
-    if where is None and _where(subject, _commit(subject, _vector(subject.plan, sums, source))) is not None:
+    if where is not None:
+        return where
+    bare = _commit(subject, kind.vector(subject, 0 * noise))
+    if bare != commitment and _where(subject, bare) is not None:
         raise AuditContradicted("the holder contributed its sums without any noise")
-    if where is None:
-        raise AuditContradicted(
-            "the commitment on the chain is not to the sums of these rows with the noise of this seed"
-        )
-    return where
+    raise AuditContradicted(f"the commitment on the chain is not to {kind.meaning}")
 
 
-def _vector(plan: Plan, values: NDArray[np.int64], source: NoiseSource) -> NDArray[np.int64]:
-    """Return the vector that a holder seals for some values of the layout, its noise in them or not."""
-    if plan.kind is PlanKind.SUM:
-        return values
-    from privacy.score.combine import blinding_seed, score_cells
-
-    return score_cells(plan, values, blinding_seed(source))
-
-
-def _sums(subject: _Subject) -> NDArray[np.int64]:
-    from holder.sums import compute_cells
-
-    source = subject.room.asset(subject.bundle.asset.name).source
-    if isinstance(source, DepositSource):
-        raise AuditFactMissing("an encrypted deposit has no rows")
-    trim = source.trim
-    try:
-        sums = compute_cells(subject.engine, subject.plan, subject.policy, trim=trim)
-        if dict(subject.engine.fingerprint()) != dict(subject.fingerprint):
-            raise AuditContradicted("the rows changed while they were audited")
-        return sums
-    except EngineFailed as err:
-        raise AuditFactMissing(f"the rows cannot be summed in this room: {err}") from err
-    except (SchemaMismatch, RowsExceedCeiling, CellOutOfRange) as err:
-        raise AuditContradicted(f"no honest contribution exists: {err}") from err
-
-
-def _commit(subject: _Subject, cells: NDArray[np.int64]) -> bytes:
+def _commit(subject: Subject, cells: NDArray[np.int64]) -> bytes:
     return commit(subject.generators.take(subject.plan.cells), cells, subject.secrets.blinding)
 
 
-def _where(subject: _Subject, commitment: bytes) -> str | None:
+def _where(subject: Subject, commitment: bytes) -> str | None:
     """Return where the chain has this commitment, None if it has another."""
     bundle, view = subject.bundle, subject.view
     contributed, shared = view.contributed.get(bundle.holder), view.shared.get(bundle.holder)
@@ -321,12 +290,16 @@ def _where(subject: _Subject, commitment: bytes) -> str | None:
     return f"fixed in block {shared.at.block}, never opened" if shared.commitment_hash == fixed else None
 
 
-_RECOMPUTED: Final = (PlanKind.SUM, PlanKind.SCORE)  # whose vector is a function of rows, plan and seed
-
-PROCEDURE: Final[tuple[tuple[str, Callable[[_Subject], str]], ...]] = (
+_COMMON: Final[tuple[Step, ...]] = (
     ("request and plan", check_request),
     ("roster and session", check_session),
     ("seed", check_seed),
     ("rows", check_rows),
-    ("contribution", check_contribution),
 )
+
+
+def _procedure(subject: Subject) -> Iterator[Step]:
+    """Yield the steps; which ones a kind of plans adds is known after the first."""
+    yield from _COMMON
+    yield from KINDS[subject.plan.kind].steps
+    yield "contribution", check_contribution

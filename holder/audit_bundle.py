@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from holder.audit_kinds import bring
+from holder.audit_messages import KEY_BYTES, seal_entries
 from holder.audit_seal import (
+    MESSAGES_USE,
     ROWS_USE,
     SEED_USE,
     STORED_NAME,
@@ -42,12 +45,13 @@ from ledger.errors import MalformedValue
 from ledger.request import MAX_HOLDERS
 from ledger.signing import Signer
 from ledger.types import Deployment
-from privacy.errors import SenderUnknown
+from privacy.errors import SenderUnknown, StateCorrupt
 
 FILE_NAME: Final = "audit.json"
 SIZE_MAX: Final = 1 << 24
 _BOX_BYTES_MAX: Final = 512
 _RECIPIENTS_MAX: Final = 64
+_BOXES: Final = ("seed", "rows", "messages")
 _MEMBERS: Final = frozenset(
     {"version", "chain_id", "ledger", "request_id", "holder", "index", "session", "plan", "asset", "sealed"}
 )
@@ -61,11 +65,13 @@ class SealedFor:
         recipient: its X25519 key, 32 bytes.
         seed: the box with seed and blinding.
         rows: the box with the salt key of the asset's rows.
+        messages: the box with the key of the folder's messages.
     """
 
     recipient: bytes
     seed: bytes
     rows: bytes
+    messages: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +133,8 @@ class AuditBundle:
                     "policy": dict(asset.policy),
                 },
                 "sealed": [
-                    {"recipient": to_hex(x.recipient), "seed": to_hex(x.seed), "rows": to_hex(x.rows)}
-                    for x in self.sealed
+                    {name: to_hex(getattr(each, name)) for name in ("recipient", *_BOXES)}
+                    for each in self.sealed
                 ],
             }
         )
@@ -159,6 +165,19 @@ class AuditBundle:
             raise AuditMalformed(str(err)) from err
 
 
+@dataclass(frozen=True, slots=True)
+class AuditFolder:
+    """What goes into the audit room.
+
+    Attributes:
+        bundle: the JSON text.
+        messages: the records of the second file, sealed, made as they are asked for and once; none for a plain sum.
+    """
+
+    bundle: AuditBundle
+    messages: Iterator[bytes] = field(repr=False)
+
+
 def make_audit(
     store: HolderStore,
     chain: ChainSide,
@@ -167,7 +186,7 @@ def make_audit(
     request_id: Digest,
     *,
     rand: Callable[[int], bytes],
-) -> AuditBundle:
+) -> AuditFolder:
     """Put together what the audit of one request needs, at the holder.
 
     The seed's boxes are those that were stored when the noise was drawn; a regulator whose key came later gets a new one.
@@ -193,19 +212,15 @@ def make_audit(
         index = secrets.of(request_id).index_in(session)
     except SenderUnknown as err:
         raise AuditImpossible("the chain shows a roster without this holder's keys") from err
-    context = AuditContext.of(session, index)
     is_kept = store.has_secret(request_id, STORED_NAME)
     kept = stored_boxes(store.secret(request_id, STORED_NAME)) if is_kept else {}
     made = seal_for_regulators(secrets.of(request_id), session, index, chain.regulators(), rand)
     seeds = stored_boxes(made.get(STORED_NAME, b"")) | kept
-    salt = snapshot_salt_key(signer, asset.asset_id)
     if not seeds:
         raise AuditImpossible("the chain shows no regulator whose key the seed could be sealed to")
-    sealed = tuple(
-        SealedFor(recipient, seed, seal(salt, recipient, context, use=ROWS_USE, ephemeral=rand(32)))
-        for recipient, seed in sorted(seeds.items())
-    )
-    return AuditBundle(
+    context, messages_key = AuditContext.of(session, index), rand(KEY_BYTES)
+    others = {ROWS_USE: snapshot_salt_key(signer, asset.asset_id), MESSAGES_USE: messages_key}
+    bundle = AuditBundle(
         chain_id=deployment.chain_id,
         ledger=deployment.ledger,
         request_id=request_id,
@@ -214,23 +229,54 @@ def make_audit(
         session=session.id,
         plan=stored.plan,
         asset=AuditedAsset(asset.asset_id, asset.version, asset.name, asset.policy),
-        sealed=sealed,
+        sealed=_boxes(seeds, others, context, rand),
+    )
+    return AuditFolder(bundle, seal_entries(bring(store, stored, session, index), messages_key, context))
+
+
+def _boxes(
+    seeds: Mapping[bytes, bytes],
+    others: Mapping[str, bytes],
+    context: AuditContext,
+    rand: Callable[[int], bytes],
+) -> tuple[SealedFor, ...]:
+    """Put the other secrets, by their use, into boxes beside those of the seed, which are given by recipient."""
+
+    def boxed(recipient: bytes, use: str) -> bytes:
+        return seal(others[use], recipient, context, use=use, ephemeral=rand(KEY_BYTES))
+
+    return tuple(
+        SealedFor(recipient, seed, boxed(recipient, ROWS_USE), boxed(recipient, MESSAGES_USE))
+        for recipient, seed in sorted(seeds.items())
     )
 
 
-def open_sealed(bundle: AuditBundle, key: X25519PrivateKey) -> tuple[AuditSecrets, bytes]:
-    """Open the boxes for one key: seed and blinding, and the salt key of the rows.
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What the boxes for one key hold: seed and blinding, the salt key of the rows, the key of the messages."""
+
+    secrets: AuditSecrets = field(repr=False)
+    salt: bytes = field(repr=False)
+    messages_key: bytes = field(repr=False)
+
+
+def open_sealed(bundle: AuditBundle, key: X25519PrivateKey) -> Opened:
+    """Open the boxes for one key.
 
     Raises:
         AuditBoxClosed: they do not open, in this session.
         AuditImpossible: nothing is sealed to this key.
-        StateCorrupt: what opens is no seed and blinding.
+        StateCorrupt: what opens is no seed and blinding, or no key.
     """
     public = key.public_key().public_bytes_raw()
     for entry in bundle.sealed:
         if entry.recipient == public:
-            seed = open_box(entry.seed, key, bundle.context, use=SEED_USE)
-            return AuditSecrets.from_bytes(seed), open_box(entry.rows, key, bundle.context, use=ROWS_USE)
+            seed = AuditSecrets.from_bytes(open_box(entry.seed, key, bundle.context, use=SEED_USE))
+            salt = open_box(entry.rows, key, bundle.context, use=ROWS_USE)
+            messages_key = open_box(entry.messages, key, bundle.context, use=MESSAGES_USE)
+            if len(messages_key) != KEY_BYTES:
+                raise StateCorrupt(f"expected a key of {KEY_BYTES} bytes for the messages")
+            return Opened(seed, salt, messages_key)
     raise AuditImpossible("nothing in this folder is sealed to this key")
 
 
@@ -258,11 +304,9 @@ def _sealed(value: object) -> tuple[SealedFor, ...]:
     found = []
     for number, entry in enumerate(value):
         path = f"sealed[{number}]"
-        given = require_keys(path, entry, frozenset({"recipient", "seed", "rows"}))
+        given = require_keys(path, entry, frozenset({"recipient", *_BOXES}))
         recipient = parse_hex(given["recipient"], f"{path}.recipient", 32)
-        found.append(
-            SealedFor(recipient, *(_box(given[name], f"{path}.{name}") for name in ("seed", "rows")))
-        )
+        found.append(SealedFor(recipient, *(_box(given[name], f"{path}.{name}") for name in _BOXES)))
     return tuple(found)
 
 

@@ -27,6 +27,7 @@ from privacy.session import Session
 
 SEED_USE: Final = "audit-seed"  # seed and blinding
 ROWS_USE: Final = "audit-rows"  # the salt key of the asset's rows
+MESSAGES_USE: Final = "audit-messages"  # the key of the folder's messages
 STORED_NAME: Final = "audit"  # of the stored secret: the seed's boxes, one after the other
 _MAGIC: Final = b"SYA\x01"
 _NONCE: Final = bytes(12)  # each key seals one message
@@ -50,6 +51,10 @@ class AuditContext:
     def of(cls, session: Session, index: int) -> AuditContext:
         """Return the context of one holder in a session."""
         return cls(session.id, index, session.request_id)
+
+    def to_bytes(self) -> bytes:
+        """Encode what is sealed for this place is bound to: session ‖ u16 index ‖ request id."""
+        return self.session + self.index.to_bytes(2, "big") + self.request_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,4 +169,4 @@ def _cipher(shared: bytes, context: AuditContext, use: str) -> ChaCha20Poly1305:
 
 
 def _associated(context: AuditContext, head: bytes) -> bytes:
-    return context.session + context.index.to_bytes(2, "big") + context.request_id + head
+    return context.to_bytes() + head

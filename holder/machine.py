@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import structlog
 
+from holder.audit_messages import stored_bundles
 from holder.audit_seal import seal_for_regulators
 from holder.calls import contribute_call, post_unmask_call, share_call
 from holder.chain_side import PASSING_REVERTS, ChainSide, RequestView
@@ -382,6 +383,7 @@ class Machine:
             return RETRY_S
         plan = Plan.from_json(stored.plan)
         request = view.opened.request
+        kept = stored_bundles(bundles) if plan.bundle_rider_size else {}
         try:
             split = {i: split_rider(p, plan.bundle_rider_size, sender=i) for i, p in bundles.items()}
             received = open_bundles(mine, session, me, {i: shares for i, (shares, _) in split.items()})
@@ -401,7 +403,7 @@ class Machine:
             stored.request_id,
             (Stage.SHARED, Stage.CONTRIBUTED),
             message=self._mail.sign(Kind.MASKED_INPUT, session, me, payload + rider),
-            secrets={"received": received.to_bytes()},
+            secrets={"received": received.to_bytes(), **kept},
         )
         return AGAIN
 

@@ -32,7 +32,6 @@ from privacy.noise import NoiseSource, draw_noise_share
 from privacy.plan import Plan
 from privacy.sealed_sum import commit
 from privacy.sides import asset_policy
-from tests.holder.join_world import SHORT, JoinWorld, customer, meter
 from tests.holder.model_chain import DEPLOYMENT, ChainOf
 from tests.holder.tables import columns_of, make_rows
 from tests.holder.world import Member, World, signer_for
@@ -93,6 +92,7 @@ class Case:
         )
 
     def bundle(self) -> AuditBundle:
+        """What the holder brings; its messages lie in `messages` from then on."""
         chain = ChainOf(self.world.chain, self.member.address)
         made = make_audit(
             self.member.store,
@@ -102,7 +102,12 @@ class Case:
             self.request_id,
             rand=secrets.token_bytes,
         )
-        return AuditBundle.from_bytes(made.to_bytes())
+        self.messages.write_bytes(b"".join(made.messages))
+        return AuditBundle.from_bytes(made.bundle.to_bytes())
+
+    @property
+    def messages(self) -> Path:
+        return self.world.home / "messages.sealed"
 
     def audit(
         self,
@@ -117,6 +122,7 @@ class Case:
             chain=self.chain,
             room=room or self.member.settings,
             generators=self.world.generators,
+            messages=self.messages,
         )
 
     @property
@@ -473,7 +479,7 @@ def test_a_bundle_in_any_other_form_is_refused(case: Case) -> None:
     for change in changes:
         with pytest.raises(AuditMalformed):
             AuditBundle.from_bytes(replace(case.bundle(), **change).to_bytes())
-    huge = (SealedFor(bytes(32), bytes(513), b""),)
+    huge = (SealedFor(bytes(32), bytes(513), b"", b""),)
     with pytest.raises(AuditMalformed):
         AuditBundle.from_bytes(replace(case.bundle(), sealed=huge).to_bytes())
 
@@ -506,16 +512,3 @@ def test_seeds_appear_in_no_log_message_event_error_bundle_or_database(tmp_path:
             str(int.from_bytes(secret, "big")).encode(),
         ):
             assert form not in everything
-
-
-# --- a private join -----------------------------------------------------------------------------------------------
-
-
-def test_a_joins_seed_and_rows_are_checked_and_its_contribution_stays_unknown(tmp_path: Path) -> None:
-    world = JoinWorld(tmp_path / "world", [customer("甲", 1)], [meter("甲", 1, 5.0)])
-    joined = Case(tmp_path, until=Stage.CONTRIBUTED, world=world, sql=SHORT)
-    for member in world.members:
-        joined.member = member
-        verdict = joined.audit()
-        assert verdict.status is AuditStatus.UNKNOWN
-        assert [step.ok for step in verdict.steps] == [True, True, True, True, None]
