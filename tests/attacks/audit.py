@@ -10,6 +10,8 @@ Each of two probabilities at each threshold gets a bound of Clopper and Pearson 
 fail with 10^-6. Then ε ≥ ln((P(T > t | there) − δ) / P(T > t | not there)) for each δ, and μ ≥ Φ^-1 of the first less
 Φ^-1 of the second. Claimed are `zcdp_epsilon(ρ, δ)`, as a quote shows it, and μ = √(2ρ), what the Gaussian gives exactly.
 
+The kinds of plans that are no sums are in `tests.attacks.audit_kinds`, and in the same report.
+
 Run it: python -m tests.attacks.audit
 """
 
@@ -132,7 +134,7 @@ def neighbours(units: int, block: int) -> tuple[pd.DataFrame, pd.DataFrame, pd.D
 
 def cell_variances(plan: Plan) -> Floats:
     """Return σ² of each cell as claimed, in grid units²: what the honest noise has together."""
-    sigma = np.zeros(plan.cells)
+    sigma = np.zeros(plan.values)
     for number, lane in enumerate(plan.lanes):
         cells = lane_cells(plan, number)
         sigma[cells.start : cells.stop] = float(lane.sigma_squared)
@@ -202,9 +204,13 @@ def audit(name: str, *, runs: int, mechanism: Mechanism = REAL) -> Loss:
 
 
 def run(*, runs: int) -> dict[str, Any]:
-    """Audit every aggregate, and every broken mechanism on an aggregate of two lanes."""
+    """Audit every aggregate, every broken mechanism on an aggregate of two lanes, and the other kinds."""
+    from tests.attacks.audit_kinds import run_kinds
+
     sound = {name: audit(name, runs=runs).to_json() for name in MECHANISMS}
     broken = {name: audit("AVG", runs=runs, mechanism=each).to_json() for name, each in BROKEN.items()}
+    sound_kinds, broken_kinds = run_kinds(runs=runs)
+    sound, broken = {**sound, **sound_kinds}, {**broken, **broken_kinds}
     holds = all(each["holds"] for each in sound.values())
     caught = not any(each["holds"] for each in broken.values())
     return {"attack": "audit", "holds": holds and caught, "mechanisms": sound, "broken": broken}

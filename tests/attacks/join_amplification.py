@@ -106,10 +106,10 @@ def _question(number: int) -> Question:
     bank += [customer(TARGET, 1000 + n) for n in range(STUFFED)]
     others = [meter(f"公司{2 * n}", n, 1.5 * n) for n in range(OTHERS)]
     target = [meter(TARGET, 1000 + n, 1e9) for n in range(5)]
-    matcher = _read(bank, plan, policy, terms.matcher)
-    absent, present = (_read(rows, plan, policy, terms.value) for rows in (others, others + target))
-    cells = _joined(plan, matcher, absent), _joined(plan, matcher, present)
-    matches = _matches(matcher, absent), _matches(matcher, present)
+    matcher = read_rows(bank, plan, policy, terms.matcher)
+    absent, present = (read_rows(rows, plan, policy, terms.value) for rows in (others, others + target))
+    cells = joined(plan, matcher, absent), joined(plan, matcher, present)
+    matches = matches_of(matcher, absent), matches_of(matcher, present)
     counted = sum(each.count(TARGET.encode()) for sublist in matcher.sublists or () for each in sublist)
     pairs = int(cells[1][0] - cells[0][0]) >> plan.lanes[0].grid_bits
     return Question(plan, cells, matches, (counted, pairs))
@@ -120,7 +120,8 @@ def _policy() -> Policy:
     return Policy.from_mapping({**example_fields(bank=2, power=3), "rho": rho})
 
 
-def _read(rows: list[Row], plan: Plan, policy: Policy, side: PlanSide) -> SideRows:
+def read_rows(rows: list[Row], plan: Plan, policy: Policy, side: PlanSide) -> SideRows:
+    """Return what a side brings of its rows."""
     engine = open_frame(pd.DataFrame(rows), EngineSettings(Path(tempfile.gettempdir()), threads=1))
     try:
         return read_side(engine, plan, policy, side)
@@ -128,7 +129,7 @@ def _read(rows: list[Row], plan: Plan, policy: Policy, side: PlanSide) -> SideRo
         engine.close()
 
 
-def _joined(plan: Plan, matcher: SideRows, value: SideRows) -> Cells:
+def joined(plan: Plan, matcher: SideRows, value: SideRows) -> Cells:
     """Return the sums of the joined table in the plan's order."""
     assert matcher.sublists is not None and value.values is not None
     places = value_places(plan, terms_of(plan).value.group_by)
@@ -141,7 +142,8 @@ def _joined(plan: Plan, matcher: SideRows, value: SideRows) -> Cells:
     return cells
 
 
-def _matches(matcher: SideRows, value: SideRows) -> Cells:
+def matches_of(matcher: SideRows, value: SideRows) -> Cells:
+    """Return how many entries of each sub-list match."""
     assert matcher.sublists is not None and value.values is not None
     keys = set(value.values.keys)
     return np.array([sum(key in keys for key in sublist) for sublist in matcher.sublists], dtype=np.int64)

@@ -13,6 +13,7 @@ import pytest
 from holder.types import Stage
 from tests.attacks import (
     audit,
+    audit_kinds,
     averaging,
     channels,
     differencing,
@@ -23,7 +24,7 @@ from tests.attacks import (
     reconstruction,
     tracker,
 )
-from tests.attacks.bounds import at_least, at_most, success_max, tail_at_least
+from tests.attacks.bounds import at_least, at_most, mu_of, success_max, tail_at_least
 from tests.attacks.broken import BROKEN, FORGOTTEN_ROWS, PUBLIC_SEED, QUARTER
 from tests.attacks.world import Mechanism
 from tests.holder.world import World
@@ -102,6 +103,30 @@ def test_an_audit_of_ten_thousand_runs_catches_every_broken_mechanism(name: str)
     assert loss.exceeds_mu, loss
     if BROKEN[name] in (QUARTER, PUBLIC_SEED, FORGOTTEN_ROWS):
         assert loss.exceeds_epsilon, loss
+
+
+@pytest.mark.parametrize("name", audit_kinds.KINDS)
+def test_the_loss_that_an_audit_of_a_kind_proves_is_under_the_claimed_one(name: str) -> None:
+    loss = audit_kinds.audit_kind(name, runs=400)
+    assert loss.holds, loss
+    assert 0.99 <= loss.sensitivity / mu_of(loss.rho_micro) <= 1 + 1e-9, "the sensitivity is used to its end"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", audit_kinds.KINDS)
+def test_the_loss_that_an_audit_of_ten_thousand_runs_of_a_kind_proves_is_under_the_claimed_one(
+    name: str,
+) -> None:
+    loss = audit_kinds.audit_kind(name, runs=audit.WHOLE["runs"])
+    assert loss.runs >= 10_000
+    assert loss.holds, loss
+
+
+@pytest.mark.parametrize("name", audit_kinds.BROKEN_KINDS)
+def test_an_audit_catches_a_broken_kind(name: str) -> None:
+    kind, mechanism = audit_kinds.BROKEN_KINDS[name]
+    loss = audit_kinds.audit_kind(kind, runs=audit.WHOLE["runs"], mechanism=mechanism)
+    assert loss.exceeds_mu, loss
 
 
 def test_the_identical_plan_is_never_drawn_again_and_a_different_one_is_charged(tmp_path: Path) -> None:

@@ -28,12 +28,13 @@ from holder.settings import EngineSettings
 from holder.sums import compute_cells
 from privacy.answer import AnswerTable, decode_answer
 from privacy.plan import Plan
-from privacy.planning import plan_parameters
+from privacy.planning import build_plan, plan_parameters
 from privacy.policy import Policy
 from privacy.session import SumParameters
+from privacy.sql import parse_query
 from tests.holder.store_world import LINE, make_store, seen
 from tests.privacy.noise_world import fresh_noise
-from tests.privacy.plan_world import POLICY, plan_of, policy_of
+from tests.privacy.plan_world import POLICY, assets_of, listing_of, plan_of, policy_of
 
 HOLDERS, HONEST, COLLUDERS = 4, 2, 1
 Cells = NDArray[np.int64]
@@ -68,6 +69,17 @@ class Market:
         params = plan_parameters(plan)
         assert (params.divisor, params.floor, plan.colluders) == (HONEST, HONEST + COLLUDERS, COLLUDERS)
         return plan
+
+    def plan_of_one(self, sql: str, rho_micro: int, asked: Any) -> Plan:
+        """Return the plan of a question to one holder alone, with what its buyer adds to it."""
+        query = parse_query(sql, self.policy)
+        listing, assets = listing_of(self.policy), assets_of(self.policy, 1)
+        options = {"purpose": self.policy.purposes[0], "rho_micro": rho_micro, "asked": asked}
+        return build_plan(query, self.policy, listing, assets, **options)
+
+    def values(self, plan: Plan) -> Cells:
+        """Return the first holder's values, without noise."""
+        return compute_cells(self.engines[0], plan, self.policy)
 
     def cells(self, plan: Plan) -> list[Cells]:
         """Return each contributor's cells, without noise; those of one without rows are zero."""
@@ -119,13 +131,16 @@ def release(plan: Plan, exact: Sequence[Cells], mechanism: Mechanism = REAL) -> 
     return Release(plan, total, view)
 
 
-def attack_policy(*, slots: int = 1, rows: int = 1, more: Mapping[str, Any] | None = None) -> Policy:
+def attack_policy(
+    *, slots: int = 1, rows: int = 1, more: Mapping[str, Any] | None = None, **changes: Any
+) -> Policy:
     """Return the policy of the attacked tables.
 
     Args:
         slots: values of the dimension `slot`.
         rows: m; above 1 it is not proved, so that the engine caps.
         more: further columns.
+        changes: other fields of the policy.
     """
     columns: dict[str, Any] = {
         "person": {"type": "integer", "filter": True},
@@ -138,14 +153,15 @@ def attack_policy(*, slots: int = 1, rows: int = 1, more: Mapping[str, Any] | No
         "b": {"type": "text", "domain": ["u", "w"]},
     }
     unit = {"column": "person", "rows_per_unit": rows, "proved": rows == 1, "disjoint": True}
-    return policy_of(
-        columns={**columns, **(more or {})},
-        privacy_unit=unit,
-        row_key=["month"],
-        rows_max=100_000,
-        aggregates=POLICY["aggregates"],
-        rho={"per_request": "1000", "total": "100000"},
-    )
+    fields: dict[str, Any] = {
+        "columns": {**columns, **(more or {})},
+        "privacy_unit": unit,
+        "row_key": ["month"],
+        "rows_max": 100_000,
+        "aggregates": POLICY["aggregates"],
+        "rho": {"per_request": "1000", "total": "100000"},
+    }
+    return policy_of(**{**fields, **changes})
 
 
 def people(count: int, **columns: Any) -> pd.DataFrame:
