@@ -250,9 +250,11 @@ def test_the_deposit_demo_answers_and_still_does_when_a_trustee_is_gone(tmp_path
         done = shuyao(tmp_path, *asked, timeout_s=300)
         assert done.returncode == 0, done.stderr
         again = json.loads(done.stdout)
-        assert again["answer"]["rows"] and again["faults"] == []
+        assert again["answer"]["rows"]
         receipt = json.loads((home / "buyer" / "receipts" / f"{again['request_id']}.json").read_text())
         assert (len(receipt["roster"]), len(receipt["survivors"])) == (4, 4)
+        [lost] = set(receipt["plan"]["deposit"]["trustees"]) - {each["holder"] for each in receipt["roster"]}
+        assert again["faults"] == [f"trustee {lost}: lost: it did not approve"]
     finally:
         shuyao(tmp_path, "down")
 
@@ -264,17 +266,51 @@ def test_a_demo_of_one_kind_refuses_what_belongs_to_another(tmp_path: Path) -> N
     assert not list(tmp_path.iterdir())
 
 
-CENSUS_GROUPS = [
-    ("education", "sex"),
-    ("education", "occupation"),
-    ("occupation", "relationship", "sex"),
-    ("native_country", "race"),
-]
+ADULT = ROOT / "examples" / "adult"
+CENSUS_GROUPS = ("education", "sex")
+ORIGIN_GROUPS = ("native_country", "race")
+ORIGIN_SQL = (
+    "SELECT native_country, race, COUNT(*) AS n, SUM(hours_per_week) AS hours, AVG(age) AS age FROM adult "
+    "GROUP BY native_country, race"
+)
+BUDGETS_MICRO = range(200_000, 470_000, 30_000)
 
 
-def census_sql(groups: tuple[str, ...]) -> str:
-    names = ", ".join(groups)
-    return f"SELECT {names}, COUNT(*) AS n, SUM(hours_per_week) AS hours, AVG(age) AS age FROM adult GROUP BY {names}"
+def ask_census(home: Path, census: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Ask the census question once under each budget, and one by origin, as a buyer's program does: few are in flight at once."""
+    from cli import accounts
+    from cli.home import Home, read_json
+    from client.buyer import Buyer
+    from client.settings import ClientSettings
+    from ledger.types import Deployment
+
+    found = Home.find(home / "current")
+    shared = read_json(found.exchange / "settings.json")
+    settings = ClientSettings(
+        home=found.buyer,
+        exchange_url=shared["public_url"],
+        rpc_url=shared["rpc_url"],
+        deployment=Deployment.from_json(read_json(found.deployment)),
+        cache=found.cache,
+    )
+    with Buyer(settings, accounts.open_existing(found, "buyer", None).signer) as buyer:
+        questions: list[tuple[str, int | None]] = [
+            *((census, rho) for rho in BUDGETS_MICRO),
+            (ORIGIN_SQL, None),
+        ]
+        answers = []
+        for first in range(0, len(questions), 2):
+            quotes = [
+                buyer.quote("adult", sql, purpose="research", rho_micro=rho)
+                for sql, rho in questions[first : first + 2]
+            ]
+            asked = [buyer.submit(quote) for quote in quotes]
+            for request_id in asked:
+                buyer.wait(request_id)
+            answers += [buyer.fetch(request_id) for request_id in asked]
+    assert len({answer.request_id for answer in answers}) == len(questions)
+    *again, origin = [{"rows": each.rows, "error95": each.error95} for each in answers]
+    return again, origin
 
 
 def census_cells(frame: pd.DataFrame, groups: tuple[str, ...], answer: dict[str, Any]) -> list[bool]:
@@ -294,7 +330,8 @@ def census_cells(frame: pd.DataFrame, groups: tuple[str, ...], answer: dict[str,
 
 def require_census_fit(home: Path, frame: pd.DataFrame) -> None:
     """A logistic regression over several requests is scikit-learn's within its error, on one budget; again it is free."""
-    linear_model: Any = pytest.importorskip("sklearn.linear_model")
+    from sklearn import linear_model
+
     features = {"age": (55, 40), "education_num": (8.5, 7.5), "hours_per_week": (50, 50)}
     rows = frame[frame.hours_per_week > 20]
     truth = linear_model.LogisticRegression(C=float("inf"), tol=1e-12, max_iter=10_000).fit(
@@ -324,27 +361,42 @@ def require_census_fit(home: Path, frame: pd.DataFrame) -> None:
 
 @pytest.mark.timeout(600)
 def test_demo_on_the_census_table_agrees_with_pandas(tmp_path: Path) -> None:
+    """Of the cells of one answer 97.8 % are expected within their error, with a deviation of 1.5: an answer alone falls below
+    95 % now and then. Ten requests have independent noise: all their cells together do so with probability 3·10^-7 (from
+    the law of 3,600 such answers)."""
     data = SHARED / "data" / "adult.data"
     if not data.is_file():
         pytest.skip(f"the UCI Adult table is not at {data}")
-    policy = ROOT / "examples" / "adult" / "policy.yaml"
     frame = pd.read_csv(data, skipinitialspace=True, na_values=[], keep_default_na=False)
     frame.columns = [name.replace("-", "_") for name in frame.columns]
-    for name in {column for groups in CENSUS_GROUPS for column in groups}:
+    for name in (*CENSUS_GROUPS, *ORIGIN_GROUPS):
         frame[name] = frame[name].replace("?", "other")
-    first = ["--data", str(data), "--policy", str(policy), "--query", census_sql(CENSUS_GROUPS[0]), "--keep"]
+    census = (ADULT / "by_education_and_sex.sql").read_text(encoding="utf8")
+    policy = str(ADULT / "policy.yaml")
     try:
-        cells = census_cells(frame, CENSUS_GROUPS[0], demo(tmp_path, *first)["answer"])
-        for groups in CENSUS_GROUPS[1:]:
-            done = shuyao(
-                tmp_path, "buyer", "ask", "adult", census_sql(groups), "--purpose", "research", "--json"
-            )
-            assert done.returncode == 0, done.stderr[-2000:]
-            cells += census_cells(frame, groups, json.loads(done.stdout)["answer"])
+        report = demo(
+            tmp_path,
+            "--data",
+            str(data),
+            "--policy",
+            policy,
+            "--query",
+            census,
+            "--block-time",
+            "0.4",
+            "--keep",
+        )
+        again, origin = ask_census(tmp_path, census)
         require_census_fit(tmp_path, frame)
     finally:
         shuyao(tmp_path, "down")
-    # Pooled over four answers: with a hundred cells alone a right answer would fall below 0.95 now and then.
+    each = [census_cells(frame, CENSUS_GROUPS, answer) for answer in (report["answer"], *again)]
+    cells = [cell for found in each for cell in found]
+    assert min(map(len, each)) > 120
+    assert len(cells) > 1200
+    assert sum(cells) / len(cells) >= 0.95, (sum(cells), len(cells))
+    assert min(sum(found) / len(found) for found in each) >= 0.85  # 8 deviations
+    cells += census_cells(frame, ORIGIN_GROUPS, origin)
     assert len(cells) > 1500
     assert sum(cells) / len(cells) >= 0.95, (sum(cells), len(cells))
 
