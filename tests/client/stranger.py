@@ -67,15 +67,7 @@ def verify(data: bytes, logs: list[dict[str, Any]]) -> None:
     assert jcs(receipt) == data
     request, buyer = receipt["request"], receipt["request"]["buyer"]
 
-    domain = keccak(
-        keccak(DOMAIN_TYPE.encode())
-        + keccak(b"Shuyao")
-        + keccak(b"1")
-        + word(receipt["chain_id"])
-        + word(receipt["ledger"])
-    )
-    struct = keccak(keccak(REQUEST_TYPE.encode()) + b"".join(word(request[name]) for name in REQUEST_FIELDS))
-    identity = keccak(b"\x19\x01" + domain + struct)
+    identity = identity_of(receipt)
     assert recover(identity, receipt["request_signature"]) == buyer
 
     plan = receipt["plan"]
@@ -84,13 +76,7 @@ def verify(data: bytes, logs: list[dict[str, Any]]) -> None:
     assert listing == word(plan["listing"]) == word(request["listing"])
     assert all(plan[n] == request[n] for n in ["rho", "holders", "min_holders", "colluders", "dropouts"])
 
-    roster, chained = receipt["roster"], bytes(32)
-    for member in roster:
-        names = ["asset", "asset_version", "mask_key", "share_key", "e_x", "e_parity", "noise_commitment"]
-        keys = [member[n] for n in names]
-        chained = tagged("roster", chained, member["holder"], member["line"], tagged("keys", *keys))
-    names = (receipt["chain_id"], receipt["ledger"], identity, request["plan_hash"], len(roster), chained)
-    session = tagged("session", *names)
+    roster, session = receipt["roster"], session_of(receipt)
     n, c = len(roster), int(request["colluders"])
     threshold = (n + c) // 2 + 1
     floor = max(threshold, n - min(int(request["dropouts"]), n - threshold), int(request["min_holders"]))
@@ -108,6 +94,32 @@ def verify(data: bytes, logs: list[dict[str, Any]]) -> None:
 
     unsigned = {name: member for name, member in receipt.items() if name != "signature"}
     assert recover(tagged("buyer-receipt", keccak(jcs(unsigned))), receipt["signature"]) == buyer
+
+
+def identity_of(receipt: dict[str, Any]) -> bytes:
+    """The request id: an EIP-712 digest."""
+    request = receipt["request"]
+    domain = keccak(
+        keccak(DOMAIN_TYPE.encode())
+        + keccak(b"Shuyao")
+        + keccak(b"1")
+        + word(receipt["chain_id"])
+        + word(receipt["ledger"])
+    )
+    struct = keccak(keccak(REQUEST_TYPE.encode()) + b"".join(word(request[name]) for name in REQUEST_FIELDS))
+    return keccak(b"\x19\x01" + domain + struct)
+
+
+def session_of(receipt: dict[str, Any]) -> bytes:
+    """The session id."""
+    roster, chained = receipt["roster"], bytes(32)
+    for member in roster:
+        names = ["asset", "asset_version", "mask_key", "share_key", "e_x", "e_parity", "noise_commitment"]
+        keys = [member[n] for n in names]
+        chained = tagged("roster", chained, member["holder"], member["line"], tagged("keys", *keys))
+    identity, plan_hash = identity_of(receipt), receipt["request"]["plan_hash"]
+    names = (receipt["chain_id"], receipt["ledger"], identity, plan_hash, len(roster), chained)
+    return tagged("session", *names)
 
 
 def check_chain(receipt: dict[str, Any], identity: bytes, logs: list[dict[str, Any]]) -> None:
