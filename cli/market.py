@@ -218,7 +218,7 @@ class Market:
         return {
             "rpc_url": self.rpc_url,
             "exchange_url": self.exchange_url,
-            "deployment": str(self.home.deployment),
+            "deployment": self.deployment.to_json(),
             **({"database_url": database.format(number=number)} if database else {}),
             "poll_live_s": self._poll()["poll_s"],
             "poll_idle_s": self._poll()["idle_poll_s"],
@@ -272,8 +272,16 @@ class Market:
                 done.result()
 
 
-def register(folder: Path, keys: Keys, broker: Address) -> None:
+def register(
+    folder: Path, keys: Keys, broker: Address, *, progress: Callable[[int, int], None] | None = None
+) -> None:
     """Register every asset of a holder's `config.json` with its budget line, and entrust it to a listing of the broker.
+
+    Args:
+        folder: the holder's.
+        keys: of the holder.
+        broker: its account.
+        progress: told, for each asset in turn, of rows done and rows in all.
 
     Raises:
         CliError: the data do not fit their policy, or chain or exchange refuse; the message says which.
@@ -287,7 +295,7 @@ def register(folder: Path, keys: Keys, broker: Address) -> None:
 
     try:
         with Parts(load_settings(folder), keys) as parts:
-            register_all(parts, broker)
+            register_all(parts, broker, progress=progress)
     except (HolderError, LedgerError, PrivacyError) as err:
         raise CliError(f"{folder.name}: {type(err).__name__}: {err}") from err
 

@@ -52,9 +52,14 @@ def show(value: Any) -> str:
 
 
 class Stages:
-    """Names and times the stages of a long command, with a spinner for people and nothing for pipes."""
+    """Names and times the stages of a long command, with a spinner for people and nothing for pipes; on stderr.
 
-    def __init__(self, *, quiet: bool) -> None:
+    Args:
+        quiet: show nothing.
+        refresh_hz: how often the spinner is drawn anew.
+    """
+
+    def __init__(self, *, quiet: bool, refresh_hz: float = 10) -> None:
         self.seconds: dict[str, float] = {}
         self._quiet = quiet
         self._progress = Progress(
@@ -63,6 +68,7 @@ class Stages:
             BarColumn(bar_width=24),
             TimeElapsedColumn(),
             console=notes,
+            refresh_per_second=refresh_hz,
             transient=True,
             disable=quiet or not notes.is_terminal,
         )

@@ -14,7 +14,7 @@ import typer
 from cli.errors import CliError
 from cli.home import repository_root
 from cli.options import JsonOption
-from cli.output import print_json, print_table
+from cli.output import Stages, print_json, print_table
 
 FULL = (
     "Everything, whole size, with a table of it: kill pairs, attacks, audits, properties, and ten minutes of fuzzing for each "
@@ -83,7 +83,9 @@ def bench(
     given = {option: value for option, value in (("scale", scale), ("count", count)) if value is not None}
     if unknown := given.keys() - inspect.signature(benchmark).parameters:
         raise CliError(f"the benchmark {name} has no option --{', --'.join(sorted(unknown))}")
-    result = benchmark(**given)
+    stages = Stages(quiet=False, refresh_hz=1)  # drawing it takes time from what is measured
+    with stages.stage("bench", f"benchmark {name}"):
+        result = benchmark(**given)
     if as_json:
         print_json(result)
     else:

@@ -38,7 +38,8 @@ def verify(
     with named():
         accepted = Deployment.from_json(read_json(deployment)) if deployment else None
         chain = Chain(rpc) if rpc else None
-    with Stages(quiet=as_json or not second).stage("verify", "generators, by py_ecc") as stage:
+    text = "receipt checked, by py_ecc alone" if second else "receipt checked"
+    with Stages(quiet=as_json).stage("verify", text) as stage:
         verdict = verify_receipt(
             data,
             chain,

@@ -31,15 +31,20 @@ class Registered:
     descriptor: dict[str, Any]
 
 
-def register_all(parts: Parts, broker: Address) -> None:
+def register_all(parts: Parts, broker: Address, *, progress: Progress | None = None) -> None:
     """Register every configured asset with its budget line, and entrust each to the listing that its policy is for.
+
+    Args:
+        parts: the holder's pieces.
+        broker: to whose listings they are entrusted.
+        progress: told, for each asset in turn, of rows done and rows in all.
 
     Raises:
         As `open_line`, `register_asset` and `entrust`.
     """
     for asset in parts.settings.assets:
         open_line(parts, asset.name)
-        register_asset(parts, asset.name)
+        register_asset(parts, asset.name, progress=progress)
         entrust(parts, asset.name, listing=parts.data.policy(asset.name).listing, broker=broker)
 
 
