@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 import httpx
@@ -56,6 +57,19 @@ def answers(url: str) -> bool:
     return True
 
 
+def await_node(url: str, *, timeout_s: float = 120) -> None:
+    """Wait until a node that somebody else starts answers.
+
+    Raises:
+        CliError: it does not in time.
+    """
+    end = time.monotonic() + timeout_s
+    while not answers(url):
+        if time.monotonic() > end:
+            raise CliError(f"no node of a chain answers at {url} after {timeout_s:.0f} s")
+        time.sleep(1)
+
+
 def fund(url: str, accounts: list[Address]) -> None:
     """Give accounts of a development chain something to pay gas with.
 
@@ -70,3 +84,13 @@ def fund(url: str, accounts: list[Address]) -> None:
     failed = [answer["error"]["message"] for answer in answers if "error" in answer]
     if failed:
         raise CliError(f"the chain at {url} gives no gas money: {failed[0]}")
+
+
+def require_gas_money(chain: Chain, account: Address) -> None:
+    """Refuse to begin what an account cannot pay for.
+
+    Raises:
+        CliError: gas costs something on this chain, and the account has nothing.
+    """
+    if chain.balance(account) == 0 and any(chain.fees()):
+        raise CliError(f"the account {to_hex(account)} has nothing to pay gas with")

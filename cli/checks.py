@@ -98,7 +98,8 @@ def _database_checks(home: Home, name: str) -> list[Check]:
 
 def _keystore_checks(home: Home, name: str) -> list[Check]:
     found = []
-    for path in [*sorted(home.path.rglob("keystore.json")), *sorted(home.passphrases.glob("*"))]:
+    made = [path for path in sorted(home.passphrases.rglob("*")) if path.is_file()]
+    for path in [*sorted(home.path.rglob("keystore.json")), *made]:
         open_to_others = bool(path.stat().st_mode & 0o077)
         detail = "others can read it: chmod 600" if open_to_others else "readable by its owner only"
         found.append(Check(name, str(path.relative_to(home.path)), not open_to_others, detail))

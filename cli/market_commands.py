@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.errors import CliError
+from cli.errors import CliError, named
 from cli.home import Home, instances, state_root
 from cli.options import JsonOption
 from cli.output import Stages, notes, print_json, print_table
@@ -36,7 +36,8 @@ def up(
     with stages.stage("tables", f"tables of {rows:,} rows for {holders} holders"):
         policy, files = electricity(home, holders=holders, rows=rows)
     market = Market(home, MarketPlan(policy, files, block_time, exchange_database, holder_database), stages)
-    market.build()
+    with named():
+        market.build()
     facts = {
         "home": str(home.path),
         "rpc": market.rpc_url,
@@ -69,7 +70,8 @@ def down(
     from cli import processes
 
     chosen = [Home.find(home)] if home else instances()
-    stopped = {each.path.name: processes.stop_all(each) for each in chosen}
+    with Stages(quiet=as_json).stage("down", "processes stopped"):
+        stopped = {each.path.name: processes.stop_all(each) for each in chosen}
     stopped = {name: names for name, names in stopped.items() if names}
     if as_json:
         print_json(stopped)
@@ -117,13 +119,18 @@ def provision(
     publish: Annotated[bool, typer.Option("--publish", help="Register and list; the exchange runs.")] = False,
 ) -> None:
     """Prepare a market whose processes are started elsewhere, as docker-compose.yml does."""
+    from cli.chain_process import await_node
     from cli.demo.tables import electricity
     from cli.market import Market, MarketPlan
 
     home = Home.create(name)
     policy, files = electricity(home, holders=3, rows=rows)
-    market = Market(home, MarketPlan(policy, files, exchange_database=exchange_database), Stages(quiet=False))
-    (market.publish if publish else market.provision)(rpc, exchange_url)
+    stages = Stages(quiet=False)
+    with stages.stage("node", "the chain's node"):
+        await_node(rpc)
+    market = Market(home, MarketPlan(policy, files, exchange_database=exchange_database), stages)
+    with named():
+        (market.publish if publish else market.provision)(rpc, exchange_url)
 
 
 def keeper(

@@ -8,15 +8,26 @@ import secrets
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from cli.errors import CliError
 from cli.home import Home
 from ledger import files
 
+_NEEDED: Final = (
+    "the keystore of {} needs a passphrase: give --passphrase-file FILE or SHUYAO_PASSPHRASE_FILE"
+)
+
+
+def kept_in(home: Home, name: str) -> Path:
+    """Return the file that keeps the passphrase of `name`: alone in its folder, where one was made so that it can be a volume."""
+    path = home.passphrases / name
+    return path / "passphrase" if path.is_dir() else path
+
 
 def make(home: Home, name: str) -> str:
     """Return the passphrase of `name`, made now and kept in the instance's passphrase folder if there is none yet."""
-    path = home.passphrases / name
+    path = kept_in(home, name)
     if not path.exists():
         with suppress(FileExistsError):  # that of another process, made meanwhile
             files.write_new(path, (secrets.token_urlsafe(24) + "\n").encode())
@@ -25,7 +36,7 @@ def make(home: Home, name: str) -> str:
 
 def forget(home: Home, name: str) -> None:
     """Delete the passphrase that `make` made as `name`, if there is one."""
-    (home.passphrases / name).unlink(missing_ok=True)
+    kept_in(home, name).unlink(missing_ok=True)
 
 
 def find(home: Home, name: str, file: Path | None, *, what: str) -> str:
@@ -34,7 +45,7 @@ def find(home: Home, name: str, file: Path | None, *, what: str) -> str:
     Raises:
         CliError: there is none to be had.
     """
-    made = home.passphrases / name
+    made = kept_in(home, name)
     return obtain(file or (made if made.is_file() else None), what=what)
 
 
@@ -49,9 +60,7 @@ def obtain(file: Path | None, *, what: str) -> str:
     )
     if path is not None:
         return _read(path)
-    _require_terminal(
-        f"the keystore of {what} needs a passphrase: give --passphrase-file FILE or SHUYAO_PASSPHRASE_FILE"
-    )
+    _require_terminal(_NEEDED.format(what))
     return getpass.getpass(f"passphrase of {what}: ")
 
 
@@ -64,6 +73,22 @@ def choose(file: Path | None, *, what: str) -> str:
     if file is not None:
         return _read(file)
     _require_terminal(f"the keystore of {what} needs a new passphrase: give --new-passphrase-file FILE")
+    return _ask_twice(what)
+
+
+def first(file: Path | None, *, what: str) -> str:
+    """Return the passphrase for keys of `what` that are made now: from where `obtain` has it, on the terminal asked for twice.
+
+    Raises:
+        CliError: the file is absent or empty, there is no terminal to ask at, or the two differ.
+    """
+    if file is not None or "SHUYAO_PASSPHRASE_FILE" in os.environ:
+        return obtain(file, what=what)
+    _require_terminal(_NEEDED.format(what))
+    return _ask_twice(what)
+
+
+def _ask_twice(what: str) -> str:
     chosen = getpass.getpass(f"new passphrase of {what}: ")
     if getpass.getpass("once more: ") != chosen:
         raise CliError("the two passphrases differ; nothing is changed")

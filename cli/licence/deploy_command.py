@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from cli.errors import CliError, named
 from cli.options import JsonOption
 from cli.output import Stages, print_json, print_table
-
-if TYPE_CHECKING:
-    from ledger.chain import Chain
-    from ledger.types import Address
 
 ADMINISTRATOR, OPERATOR = "administrator", "operator"
 _DEPLOYMENT = "trust.json"
@@ -30,7 +26,7 @@ def deploy(
     as_json: JsonOption = False,
 ) -> None:
     """Deploy LogAnchor and IssuerRegistry for a log; what it prints goes to `licence init`."""
-    from cli import accounts
+    from cli import accounts, chain_process
     from cli.home import Home, write_json
     from ledger.anchors.deploy import deploy_trust
     from ledger.chain import Chain
@@ -46,7 +42,7 @@ def deploy(
     stages = Stages(quiet=as_json)
     with named(), Chain(rpc_url) as chain:
         require_origin(origin)
-        _require_gas_money(chain, administrator.address)
+        chain_process.require_gas_money(chain, administrator.address)
         with stages.stage("contracts", "LogAnchor and IssuerRegistry", total=None) as stage:
             made = deploy_trust(
                 chain,
@@ -64,15 +60,3 @@ def deploy(
     print_table("contracts", ["what", "value"], list(shown.items()))
     typer.echo(f"licence init … --rpc {rpc_url} --chain-id {shown['chain_id']} --contract {shown['anchor']}")
     typer.echo("The operator's account pays for each anchor: give it gas money where the chain asks for it.")
-
-
-def _require_gas_money(chain: Chain, account: Address) -> None:
-    """Refuse to begin what the account cannot pay for.
-
-    Raises:
-        CliError: gas costs something here, and the account has nothing.
-    """
-    from ledger.types import to_hex
-
-    if chain.balance(account) == 0 and any(chain.fees()):
-        raise CliError(f"the administrator's account {to_hex(account)} has nothing to pay gas with")

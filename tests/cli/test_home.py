@@ -9,12 +9,17 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
-from cli import passphrases, processes
+from cli import accounts, chain_process, passphrases, processes
 from cli.app import app
+from cli.checks import instance_checks
+from cli.demo.tables import electricity
 from cli.errors import CliError, ProcessFailed
 from cli.home import Home, instances, read_json, write_json
 from cli.keeper import ChainSettings, Keeper
+from cli.market import Market, MarketPlan
+from cli.output import Stages
 from cli.rho import rho_to_micro
+from ledger.types import Address, Deployment
 
 
 @pytest.fixture
@@ -53,6 +58,39 @@ def test_an_unattended_passphrase_is_made_once_and_private(home: Home) -> None:
     assert passphrases.make(home, "exchange") != first
     assert len(first) >= 24
     assert stat.S_IMODE((home.passphrases / "buyer").stat().st_mode) == 0o600
+
+
+def test_a_passphrase_with_a_folder_of_its_own_is_kept_in_it(home: Home) -> None:
+    alone = home.passphrases / "holders-1"
+    alone.mkdir()
+    account = accounts.open_or_create(home, "holders/1").signer.address
+    accounts.open_or_create(home, "holders/2")
+    assert [str(path.relative_to(home.passphrases)) for path in sorted(home.passphrases.rglob("*"))] == [
+        "holders-1",
+        "holders-1/passphrase",
+        "holders-2",
+    ]
+    assert accounts.open_existing(home, "holders/1").signer.address == account
+    (alone / "passphrase").chmod(0o644)
+    wrong = [check.what for check in instance_checks(home) if not check.ok]
+    assert wrong == ["passphrases/holders-1/passphrase"]
+    passphrases.forget(home, "holders-1")
+    assert list(alone.iterdir()) == []
+
+
+def test_a_holder_s_configuration_needs_no_folder_but_its_own(home: Home) -> None:
+    policy, tables = electricity(home, holders=1, rows=2)
+    market = Market(home, MarketPlan(policy, tables), Stages(quiet=True))
+    market.deployment = Deployment(1, *(Address(bytes([n]) * 20) for n in range(1, 6)), block=0)
+    market.rpc_url = market.exchange_url = "http://127.0.0.1:9"
+    config = market._holder_config(1)
+    assert Deployment.from_json(config["deployment"]) == market.deployment
+    assert all(Path(each["source"]["path"]).is_relative_to(home.holder(1)) for each in config["assets"])
+
+
+def test_a_node_that_does_not_come_up_is_named() -> None:
+    with pytest.raises(CliError, match="no node of a chain answers"):
+        chain_process.await_node("http://127.0.0.1:9", timeout_s=0)
 
 
 def test_no_passphrase_is_assumed(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

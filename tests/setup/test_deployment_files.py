@@ -27,6 +27,53 @@ def test_compose_mounts_and_secrets_are_declared() -> None:
         assert set(service.get("depends_on", {})) <= set(COMPOSE["services"]), name
 
 
+SETS_UP = {"genesis", "provision", "publish"}  # run once, and end
+
+
+def mounts(name: str) -> dict[str, str]:
+    """The named volumes of a service, and where it has them."""
+    parts = [mount.split(":") for mount in COMPOSE["services"][name].get("volumes", [])]
+    return {part[0]: part[1] for part in parts if not part[0].startswith(".")}
+
+
+def test_no_running_service_of_compose_sees_a_volume_of_another_one() -> None:
+    running = {name: mounts(name).keys() - {"network"} for name in COMPOSE["services"].keys() - SETS_UP}
+    for name, own in running.items():
+        assert own, name
+        for other in running.keys() - {name}:
+            assert not own & running[other], (name, other)
+
+
+def test_compose_gives_a_service_no_folder_that_holds_another_party_s() -> None:
+    parties = {"exchange": "exchange", **{f"holder-{n}": f"holders/{n}" for n in (1, 2, 3)}}
+    for name, folder in parties.items():
+        secret = "/state/market/passphrases/" + folder.replace("/", "-")
+        assert set(mounts(name).values()) == {f"/state/market/{folder}", secret}, name
+    for name in ("provision", "publish"):
+        everything = set().union(*(mounts(party).items() for party in parties))
+        assert everything <= set(mounts(name).items()), name
+
+
+def test_the_network_volume_has_no_key_in_it() -> None:
+    script = (ROOT / "deploy" / "besu-genesis.sh").read_text(encoding="utf8")
+    assert '"$folder/key" "/validators/$number/key"' in script
+    for number in (1, 2, 3, 4):
+        service = COMPOSE["services"][f"validator-{number}"]
+        assert "--node-private-key-file=/data/key" in service["command"]
+        assert mounts(f"validator-{number}")[f"validator-{number}"] == "/data"
+        assert mounts("genesis")[f"validator-{number}"] == f"/validators/{number}"
+
+
+def test_the_image_has_every_folder_that_compose_mounts_under_the_account_that_writes_there() -> None:
+    lines = (ROOT / "Dockerfile").read_text(encoding="utf8").replace("\\\n", " ")
+    [made] = re.findall(r"for part in ([^;]*);", lines)
+    folders = {f"/state/{part}" for part in made.split()}
+    assert "chown --recursive shuyao:shuyao /state" in lines
+    for name, service in COMPOSE["services"].items():
+        if service.get("build") == ".":
+            assert set(mounts(name).values()) <= folders, name
+
+
 def test_compose_commands_are_commands_of_ours() -> None:
     from typer.main import get_command
 
