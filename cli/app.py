@@ -10,6 +10,7 @@ import typer
 from api import VERSION
 from cli import (
     audit,
+    authority,
     broker,
     buyer,
     demo_command,
@@ -42,6 +43,9 @@ app.add_typer(buyer.app, name="buyer")
 app.add_typer(trustee.app, name="trustee")
 app.add_typer(deposit.app, name="deposit")
 app.add_typer(keys.app, name="keys")
+app.add_typer(authority.registrar, name="registrar")
+app.add_typer(authority.regulator, name="regulator")
+app.add_typer(authority.bank, name="bank")
 app.add_typer(licence.app, name="licence")
 app.add_typer(witness.app, name="witness")
 app.command("demo")(demo_command.demo)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli import accounts
+from cli import accounts, connection
 from cli.errors import CliError
 from cli.home import Home, read_json
-from cli.options import HomeOption, JsonOption
-from cli.output import print_json, print_table
+from cli.options import HomeOption, JsonOption, PassphraseOption
+from cli.output import Stages, print_json, print_table
 
 if TYPE_CHECKING:  # what speaks HTTP is imported where it speaks: the command line also verifies offline
     import httpx
@@ -58,21 +58,23 @@ def problem(answer: httpx.Response) -> str:
     return printable(f"{title}: {detail}").rstrip(": ")
 
 
-def fetch_items(home: Home, resource: str, *, who: str = "exchange") -> list[dict[str, Any]]:
+def fetch_items(
+    home: Home, resource: str, *, who: str = "exchange", passphrase_file: Path | None = None
+) -> list[dict[str, Any]]:
     """Read a whole list from the exchange, page by page, signed by `who`.
 
     Raises:
-        CliError: the exchange refused.
+        CliError: the exchange refused, or it is not known where it is.
     """
     import httpx
 
     from ledger.http_auth import SignedAuth
 
-    settings = read_json(home.exchange / "settings.json")
-    keys = accounts.open_existing(home, who)
+    url = connection.exchange_url(home, who)
+    keys = accounts.open_existing(home, who, passphrase_file)
     items: list[dict[str, Any]] = []
     cursor: str | None = None
-    with httpx.Client(base_url=settings["public_url"], auth=SignedAuth(keys.signer), timeout=30) as http:
+    with httpx.Client(base_url=url, auth=SignedAuth(keys.signer), timeout=30) as http:
         while True:
             answer = http.get(resource, params={"limit": 100, **({"cursor": cursor} if cursor else {})})
             if answer.status_code != 200:
@@ -146,6 +148,48 @@ def list_assets(
     ids = [Digest(bytes.fromhex(asset.removeprefix("0x"))) for asset in assets]
     publish_listing(settings["public_url"], keys, name, title or name, ids)
     typer.echo(f"listed: {name}")
+
+
+AmountArgument = Annotated[int, typer.Argument(help="Minor units (fen).", min=1)]
+ReferenceOption = Annotated[
+    str, typer.Option("--reference", help="Names the movement; the same one is never made twice.")
+]
+
+
+@app.command(name="post-bond")
+def post_bond(
+    amount: AmountArgument,
+    reference: ReferenceOption,
+    home: HomeOption = None,
+    passphrase_file: PassphraseOption = None,
+) -> None:
+    """Put credits of the broker's into its bond; a running exchange goes on."""
+    _move_bond(home, passphrase_file, amount, f"post-bond/{reference}")
+
+
+@app.command(name="withdraw-bond")
+def withdraw_bond(
+    amount: AmountArgument,
+    reference: ReferenceOption,
+    home: HomeOption = None,
+    passphrase_file: PassphraseOption = None,
+) -> None:
+    """Take credits out of the bond; what requests in flight have locked stays."""
+    _move_bond(home, passphrase_file, -amount, f"withdraw-bond/{reference}")
+
+
+def _move_bond(home: Path | None, passphrase_file: Path | None, amount: int, key: str) -> None:
+    """Raise the bond by `amount`, or lower it if that is negative, and say what it is then."""
+    from cli.authority import open_desk
+
+    found = Home.find(home)
+    url = read_json(found.exchange / "settings.json")["database_url"]
+    stage = Stages(quiet=False).stage("bond", "bond on the chain")
+    with open_desk(found, "exchange", passphrase_file=passphrase_file, database_url=url) as desk, stage:
+        settlement = desk.contracts.settlement
+        desk.execute(key, settlement.post_bond(amount) if amount > 0 else settlement.withdraw_bond(-amount))
+        state = settlement.bond_of(desk.account)
+    typer.echo(f"bond: {state.total:,}, of which {state.locked:,} locked")
 
 
 @app.command()

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli import accounts
+from cli import accounts, connection
 from cli.errors import CliError, named
-from cli.home import Home, read_json
-from cli.options import HomeOption, JsonOption, PassphraseOption
+from cli.home import Home, write_json
+from cli.options import HomeOption, JsonOption, NewHomeOption, PassphraseOption
 from cli.output import Stages, print_json, print_table
 
 if TYPE_CHECKING:
@@ -45,15 +45,14 @@ def _buyer(home: Path | None, passphrase_file: Path | None) -> Iterator[Buyer]:
     from client.buyer import Buyer
     from client.errors import QueryRejected
     from client.settings import ClientSettings
-    from ledger.types import Deployment
 
     found = Home.find(home)
-    shared = read_json(found.exchange / "settings.json")
+    market = connection.find(found, "buyer")
     settings = ClientSettings(
         home=found.buyer,
-        exchange_url=shared["public_url"],
-        rpc_url=shared["rpc_url"],
-        deployment=Deployment.from_json(read_json(found.deployment)),
+        exchange_url=market.exchange_url,
+        rpc_url=market.rpc_url,
+        deployment=market.deployment,
         cache=found.cache,
     )
     signer = accounts.open_existing(found, "buyer", passphrase_file).signer
@@ -102,6 +101,10 @@ def _quote(
     )
 
 
+def _quote_text(model: Path | None) -> str:
+    return "quote" if model is None else "quote; the model's weights encrypted"
+
+
 def _show_losses(losses: Losses) -> None:
     """Show what the request costs, and what it comes to with this buyer's others on each budget line."""
     from cli.rho import loss_row
@@ -143,11 +146,26 @@ def _show_answer(answer: Answer, *, as_json: bool) -> None:
 
 
 @app.command()
-def listings(home: HomeOption = None, as_json: JsonOption = False) -> None:
+def init(
+    exchange: connection.ExchangeOption,
+    rpc: connection.RpcOption,
+    deployment: connection.DeploymentOption,
+    home: NewHomeOption = None,
+) -> None:
+    """Say where the market is, for a buyer that shares no instance with the exchange."""
+    path = Home.make(home).buyer / connection.BUYER_FILE
+    write_json(path, connection.Connection.given(exchange, rpc, deployment).to_json())
+    typer.echo(f"{path}: written; `shuyao keys new buyer` makes the account")
+
+
+@app.command()
+def listings(
+    home: HomeOption = None, passphrase_file: PassphraseOption = None, as_json: JsonOption = False
+) -> None:
     """Show what can be asked: listings, their columns, bounds, ρ and price."""
     from cli.broker import fetch_items
 
-    items = fetch_items(Home.find(home), "/listings", who="buyer")
+    items = fetch_items(Home.find(home), "/listings", who="buyer", passphrase_file=passphrase_file)
     if as_json:
         print_json(items)
         return
@@ -188,7 +206,7 @@ def quote(
     """Ask for the price and the expected error; nothing is signed, nothing is touched."""
     from ledger.types import to_hex
 
-    with _buyer(home, passphrase_file) as buyer:
+    with _buyer(home, passphrase_file) as buyer, Stages(quiet=as_json).stage("quote", _quote_text(model)):
         quoted = _quote(buyer, listing, sql, rho=rho, purpose=purpose, delta=delta, model=model)
     facts = {
         "plan_hash": to_hex(quoted.plan_hash),
@@ -229,7 +247,7 @@ def ask(
     """Quote, sign, wait, fetch, verify: from a question to an answer."""
     stages = Stages(quiet=as_json)
     with _buyer(home, passphrase_file) as buyer:
-        with stages.stage("quote", "quote"):
+        with stages.stage("quote", _quote_text(model)):
             quoted = _quote(buyer, listing, sql, rho=rho, purpose=purpose, delta=delta, model=model)
         with stages.stage("submit", "signed request"):
             request_id = buyer.submit(quoted)
@@ -238,7 +256,8 @@ def ask(
         with stages.stage("fetch", "fetch, unmask, verify, receipt"):
             answer = buyer.fetch(request_id)
         if accept:
-            buyer.accept(request_id)
+            with stages.stage("accept", "accept and settle"):
+                buyer.accept(request_id)
     _show_answer(answer, as_json=as_json)
 
 
@@ -327,8 +346,12 @@ def submit(
     """Quote and sign a request; prints its id and leaves."""
     from ledger.types import to_hex
 
+    stages = Stages(quiet=as_json)
     with _buyer(home, passphrase_file) as buyer:
-        request_id = to_hex(buyer.submit(_quote(buyer, listing, sql, rho=rho, purpose=purpose, model=model)))
+        with stages.stage("quote", _quote_text(model)):
+            quoted = _quote(buyer, listing, sql, rho=rho, purpose=purpose, model=model)
+        with stages.stage("submit", "signed request"):
+            request_id = to_hex(buyer.submit(quoted))
     if as_json:
         print_json({"request_id": request_id})
     else:
@@ -358,7 +381,8 @@ def fetch(
     as_json: JsonOption = False,
 ) -> None:
     """Fetch and verify an answer; writes its receipt."""
-    with _buyer(home, passphrase_file) as buyer:
+    stages = Stages(quiet=as_json)
+    with _buyer(home, passphrase_file) as buyer, stages.stage("fetch", "fetch, unmask, verify, receipt"):
         answer = buyer.fetch(_request_id(request))
     _show_answer(answer, as_json=as_json)
 
@@ -370,7 +394,8 @@ def accept(
     passphrase_file: PassphraseOption = None,
 ) -> None:
     """Accept a verified answer: broker and holders are paid at once."""
-    with _buyer(home, passphrase_file) as buyer:
+    stages = Stages(quiet=False)
+    with _buyer(home, passphrase_file) as buyer, stages.stage("accept", "accept and settle"):
         buyer.accept(_request_id(request))
     typer.echo("accepted")
 
@@ -382,7 +407,8 @@ def claim(
     passphrase_file: PassphraseOption = None,
 ) -> None:
     """Have the contract refund a sealed request that the broker did not answer."""
-    with _buyer(home, passphrase_file) as buyer:
+    stages = Stages(quiet=False)
+    with _buyer(home, passphrase_file) as buyer, stages.stage("claim", "refund by the contract"):
         buyer.claim(_request_id(request))
     typer.echo("refunded")
 

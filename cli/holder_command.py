@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli import accounts
-from cli.errors import named
+from cli import accounts, connection
+from cli.errors import CliError, named
 from cli.home import Home, read_json
-from cli.options import HomeOption, JsonOption, NumberOption, PassphraseOption
-from cli.output import print_json, print_table
+from cli.options import HomeOption, JsonOption, NewHomeOption, NumberOption, PassphraseOption
+from cli.output import Stages, print_json, print_table
 
 if TYPE_CHECKING:
     from holder.parts import Parts
     from holder.types import StoredRequest
     from ledger.keystore import Keys
+    from ledger.types import Address
 
 app = typer.Typer(help="A data holder's node.", no_args_is_help=True)
 
@@ -57,17 +58,81 @@ def run(home: HomeOption = None, number: NumberOption = 1, passphrase_file: Pass
 
 
 @app.command()
+def init(
+    exchange: connection.ExchangeOption,
+    rpc: connection.RpcOption,
+    deployment: connection.DeploymentOption,
+    policy: Annotated[Path, typer.Option("--policy", help="The policy of the data, YAML.")],
+    data: Annotated[Path, typer.Option("--data", help="The table, CSV or Parquet; or a deposit's folder.")],
+    name: Annotated[
+        str | None, typer.Option("--name", help="The asset's name; the policy's listing if not given.")
+    ] = None,
+    home: NewHomeOption = None,
+    number: NumberOption = 1,
+) -> None:
+    """Write the `config.json` of a holder that shares no instance with the exchange; docs/operations.md has what else may stand in it."""
+    from cli.holder_setup import write_config
+
+    market = connection.Connection.given(exchange, rpc, deployment)
+    with named():
+        path = write_config(Home.make(home).holder(number), market, policy=policy, data=data, name=name)
+    typer.echo(f"{path}: written; `shuyao keys new holders/{number}` makes the account")
+
+
+@app.command()
 def register(
-    home: HomeOption = None, number: NumberOption = 1, passphrase_file: PassphraseOption = None
+    broker: Annotated[
+        str | None,
+        typer.Option(
+            "--broker", help="The broker's account, 0x…; that of the instance's exchange if not given."
+        ),
+    ] = None,
+    home: HomeOption = None,
+    number: NumberOption = 1,
+    passphrase_file: PassphraseOption = None,
 ) -> None:
     """Register the data named in `config.json`: snapshot root, policy hash, budget line, entrustment."""
+    from cli.chain_process import require_gas_money
     from cli.market import register as register_all
-    from ledger.types import address_from_hex
+    from holder.settings import load_settings
+    from ledger.chain import Chain
 
     found, folder, keys = _open(home, number, passphrase_file)
-    register_all(folder, keys, address_from_hex(accounts.address(found, "exchange")))
+    account = _broker(found, broker)
+    with named(), Chain(load_settings(folder).rpc_url) as chain:
+        require_gas_money(chain, keys.signer.address)
+    with Stages(quiet=False).stage("register", "snapshot, policy, budget line, entrustment") as stage:
+        register_all(folder, keys, account, progress=stage.reach)
     names = [asset["name"] for asset in read_json(folder / "config.json")["assets"]]
     typer.echo(f"registered: {', '.join(names)}")
+
+
+@app.command()
+def retire(
+    name: Annotated[str, typer.Argument(help="The asset's name, as in `config.json`.")],
+    home: HomeOption = None,
+    number: NumberOption = 1,
+    passphrase_file: PassphraseOption = None,
+) -> None:
+    """Take an asset out of the market for good: no request can be opened on it any more."""
+    from holder.registration import WAIT_S, newest
+    from ledger.types import AssetStatus, to_hex
+
+    with _parts(home, number, passphrase_file) as parts:
+        asset, registry = newest(parts, name).asset_id, parts.contracts.assets
+        with Stages(quiet=False).stage("retire", "retired on the chain"):
+            if registry.get(asset).status != AssetStatus.RETIRED:
+                parts.submitter.execute(f"retire:{to_hex(asset)}", registry.retire(asset), WAIT_S)
+    typer.echo(f"{name}: retired")
+
+
+def _broker(home: Home, given: str | None) -> Address:
+    from ledger.types import address_from_hex
+
+    if given is None and not (home.exchange / accounts.NAME).is_file():
+        raise CliError(f"no exchange in {home.path}: give the broker's account with --broker 0x…")
+    with named():
+        return address_from_hex(accounts.address(home, "exchange") if given is None else given.lower())
 
 
 @app.command()

@@ -11,10 +11,12 @@ import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from cli.errors import CliError
 from ledger import files
+
+OWN_NAME: Final = "market"  # the instance of `shuyao up`, and of whoever makes keys where there is none
 
 
 def repository_root() -> Path:
@@ -53,6 +55,19 @@ class Home:
         if not path.is_dir():
             raise CliError(f"no market in {path}: start one with `shuyao up` or `shuyao demo --keep`")
         return cls(path.resolve())
+
+    @classmethod
+    def make(cls, given: Path | None = None) -> Home:
+        """Return the instance that a party sets itself up in: `given`, else the current one; made if it is not there.
+
+        What exists already is left as it is, and `current` points where it did.
+        """
+        if given is None:
+            return cls.find() if (state_root() / "current").is_dir() else cls.create(OWN_NAME)
+        home = cls(given.absolute())
+        for folder in (home.path, home.logs):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return cls(home.path.resolve())
 
     def make_current(self) -> None:
         """Point the link `current` at this instance."""

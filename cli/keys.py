@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from cli import accounts, passphrases
-from cli.errors import named
+from cli.errors import CliError, named
 from cli.home import Home
-from cli.options import HomeOption, JsonOption, PassphraseOption
+from cli.options import HomeOption, JsonOption, NewHomeOption, PassphraseOption
 from cli.output import print_json, print_table
 
-app = typer.Typer(help="Keystores: show, back up, restore, change passphrase.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from ledger.keystore import Keys
+
+app = typer.Typer(help="Keystores: make, show, back up, restore, change passphrase.", no_args_is_help=True)
 WhoArgument = Annotated[str, typer.Argument(help="buyer, exchange, holders/1, …")]
+_WHO: Final = re.compile("buyer|exchange|regulator|registrar|bank|holders/[1-9][0-9]{0,3}")
 
 
 @app.command()
@@ -33,6 +38,55 @@ def show(home: HomeOption = None, as_json: JsonOption = False) -> None:
         print_json([{"who": who, "address": address} for who, address in rows])
     else:
         print_table("keystores", ["who", "address"], rows)
+
+
+@app.command()
+def new(
+    who: WhoArgument,
+    home: NewHomeOption = None,
+    passphrase_file: PassphraseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make one party's keys, and nobody else's; prints what the registrar needs to admit it."""
+    from ledger import keystore
+
+    if not _WHO.fullmatch(who):
+        raise CliError(f"{who!r}: expected buyer, exchange, regulator, registrar, bank, or holders/N")
+    found = Home.make(home)
+    path = accounts.folder(found, who) / accounts.NAME
+    if path.exists():
+        raise CliError(f"{path} exists and is not overwritten")
+    chosen = passphrases.first(passphrase_file, what=who)
+    with named():
+        keys = keystore.create(path, chosen)
+    _print_public(path, keys, as_json)
+
+
+@app.command()
+def public(
+    who: WhoArgument,
+    home: HomeOption = None,
+    passphrase_file: PassphraseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a party's account and the public key that others encrypt to: what the registrar needs to admit it."""
+    found = Home.find(home)
+    path = accounts.keystore_path(found, who)
+    _print_public(path, accounts.open_existing(found, who, passphrase_file), as_json)
+
+
+def _print_public(path: Path, keys: Keys, as_json: bool) -> None:
+    from ledger.types import to_hex
+
+    shown = {
+        "keystore": str(path),
+        "address": to_hex(keys.signer.address),
+        "encryption_key": to_hex(keys.x25519_public),
+    }
+    if as_json:
+        print_json(shown)
+    else:
+        print_table("keys", ["what", "value"], list(shown.items()))
 
 
 @app.command()

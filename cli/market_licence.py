@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli import accounts
+from cli import accounts, connection
 from cli.broker import problem
 from cli.errors import CliError
-from cli.home import Home, read_json
+from cli.home import Home
 from cli.licence import keyring
 from cli.licence.options import CredentialArgument, KeyOption, read_text
 from cli.options import HomeOption, JsonOption, PassphraseOption
@@ -51,7 +51,7 @@ def present(
     from ledger.http_auth import SignedAuth
 
     found = Home.find(home)
-    url = exchange or str(read_json(found.exchange / "settings.json")["public_url"])
+    url = exchange or connection.exchange_url(found, who)
     signer = accounts.open_existing(found, who).signer
     wallet, text = Wallet(keyring.open_key(key, passphrase_file)), read_text(credential)
     with httpx.Client(base_url=url, auth=SignedAuth(signer), timeout=30) as http:
