@@ -267,6 +267,7 @@ def test_a_demo_of_one_kind_refuses_what_belongs_to_another(tmp_path: Path) -> N
 
 
 ADULT = ROOT / "examples" / "adult"
+CENSUS = SHARED / "data" / "adult.data"
 CENSUS_GROUPS = ("education", "sex")
 ORIGIN_GROUPS = ("native_country", "race")
 ORIGIN_SQL = (
@@ -359,33 +360,43 @@ def require_census_fit(home: Path, frame: pd.DataFrame) -> None:
     assert again["coefficients"] == fit["coefficients"]
 
 
+def census_frame() -> pd.DataFrame:
+    """The UCI Adult table as its policy reads it."""
+    if not CENSUS.is_file():
+        pytest.skip(f"the UCI Adult table is not at {CENSUS}")
+    frame = pd.read_csv(CENSUS, skipinitialspace=True, na_values=[], keep_default_na=False)
+    frame.columns = [name.replace("-", "_") for name in frame.columns]
+    for name in (*CENSUS_GROUPS, *ORIGIN_GROUPS):
+        frame[name] = frame[name].replace("?", "other")
+    return frame
+
+
+def census_demo(home: Path, census: str, *more: str) -> dict[str, Any]:
+    """Run the demonstration on the table."""
+    words = ["--data", str(CENSUS), "--policy", str(ADULT / "policy.yaml"), "--query", census]
+    return demo(home, *words, "--block-time", "0.4", *more)
+
+
+def test_demo_on_the_census_table_is_near_what_pandas_says(tmp_path: Path) -> None:
+    frame = census_frame()
+    census = (ADULT / "by_education_and_sex.sql").read_text(encoding="utf8")
+    found = census_cells(frame, CENSUS_GROUPS, census_demo(tmp_path, census)["answer"])
+    assert len(found) > 120
+    assert (
+        sum(found) / len(found) >= 0.85
+    )  # 8 deviations below what is expected; 0.95 needs more cells, as below
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_demo_on_the_census_table_agrees_with_pandas(tmp_path: Path) -> None:
     """Of the cells of one answer 97.8 % are expected within their error, with a deviation of 1.5: an answer alone falls below
     95 % now and then. Ten requests have independent noise: all their cells together do so with probability 3·10^-7 (from
     the law of 3,600 such answers)."""
-    data = SHARED / "data" / "adult.data"
-    if not data.is_file():
-        pytest.skip(f"the UCI Adult table is not at {data}")
-    frame = pd.read_csv(data, skipinitialspace=True, na_values=[], keep_default_na=False)
-    frame.columns = [name.replace("-", "_") for name in frame.columns]
-    for name in (*CENSUS_GROUPS, *ORIGIN_GROUPS):
-        frame[name] = frame[name].replace("?", "other")
+    frame = census_frame()
     census = (ADULT / "by_education_and_sex.sql").read_text(encoding="utf8")
-    policy = str(ADULT / "policy.yaml")
     try:
-        report = demo(
-            tmp_path,
-            "--data",
-            str(data),
-            "--policy",
-            policy,
-            "--query",
-            census,
-            "--block-time",
-            "0.4",
-            "--keep",
-        )
+        report = census_demo(tmp_path, census, "--keep")
         again, origin = ask_census(tmp_path, census)
         require_census_fit(tmp_path, frame)
     finally:
