@@ -103,6 +103,11 @@ class Unmask:
         return {share.owner: share.type for share in self.shares}
 
 
+def bundle_size(holders: int) -> int:
+    """Return the bytes of a payload of kind 1, without its rider."""
+    return _INDEX_BYTES + (holders - 1) * _BUNDLE_ENTRY.size
+
+
 def encode_bundle(sealed: Mapping[int, bytes]) -> bytes:
     """Encode sealed shares by recipient as the payload of kind 1."""
     entries = [_BUNDLE_ENTRY.pack(index, sealed[index]) for index in sorted(sealed)]

@@ -19,6 +19,7 @@ from privacy.plan import CELLS_MAX, Plan, PlanUnit
 from privacy.policy import Policy
 from privacy.query import OutputKind, Query
 from privacy.query_text import render_sql
+from privacy.receipt_size import RECEIPT_MAX, receipt_size_max
 from privacy.session import SumParameters
 from privacy.sql import parse_query
 from privacy.terms import kind_lanes, lanes_rho
@@ -211,10 +212,13 @@ def _dimension(policy: Policy, name: str) -> Dimension:
 
 
 def _check_size(plan: Plan) -> list[Violation]:
-    """Refuse too many cells, and any lane whose sum over all holders, noise included, could reach 2^62."""
+    """Refuse too many cells, a receipt that could be too long, and any lane whose sum over all holders, with noise, could reach 2^62."""
     found: list[Violation] = []
     if max(plan.cells, plan.values) > CELLS_MAX:
         found.append(Violation("cells", f"an answer has at most {CELLS_MAX} cells, this has {plan.cells}"))
+    elif (size := receipt_size_max(plan)) > RECEIPT_MAX:
+        message = f"its receipt could have {size} bytes, at most {RECEIPT_MAX} are read: ask for fewer groups or columns"
+        found.append(Violation("receipt", message))
     for lane in plan.lanes:
         largest = largest_cell(lane, plan.setting)
         if largest >= CELL_MAX:
