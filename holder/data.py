@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from holder.deposit_data import HeldDeposit
+    from holder.deposit_workers import DepositWorkers
     from holder.join_data import SideRows
     from privacy.plan import Plan
 
@@ -139,6 +140,13 @@ class DataRoom:
             raise DataRefused(f"asset {stored.name}: the plan has it on no side of a join")
         policy, trim = Policy.from_mapping(stored.policy), bool(stored.source.get("trim", False))
         return self._run(stored, lambda engine: read_side(engine, plan, policy, side, trim=trim))
+
+    @property
+    def deposit_workers(self) -> DepositWorkers:
+        """Where a deposit's cells are added up."""
+        from holder.deposit_workers import DepositWorkers
+
+        return DepositWorkers(self._settings.deposit)
 
     def deposit(self, stored: StoredAsset) -> HeldDeposit:
         """Open the deposit that an asset was registered with.

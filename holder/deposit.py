@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from holder.chain_side import RequestView
     from holder.deposit_data import HeldDeposit
+    from holder.deposit_workers import DepositWorkers
     from privacy.deposit import Ciphertexts, KeyShare
     from privacy.noise import NoiseSource
     from privacy.plan import Plan
@@ -96,7 +97,7 @@ class DepositComputation:
             if asset is None:
                 raise RestoredBackup("this store does not have the asset that it approved with")
             held, policy = self._data.deposit(asset), Policy.from_mapping(asset.policy)
-            found = add_up(held, plan, policy), self._share(held, plan)
+            found = add_up(held, plan, policy, self._data.deposit_workers), self._share(held, plan)
             self._sums[stored.request_id] = found
         return found
 
@@ -113,13 +114,21 @@ class DepositComputation:
             raise DataRefused(f"the share of the joint key: {err}") from err
 
 
-def add_up(held: HeldDeposit, plan: Plan, policy: Policy) -> Ciphertexts:
+def add_up(
+    held: HeldDeposit, plan: Plan, policy: Policy, workers: DepositWorkers | None = None
+) -> Ciphertexts:
     """Return the encrypted sums of a plan, on the grids of its lanes, without noise.
+
+    Args:
+        held: the deposit.
+        plan: verified.
+        policy: the plan's.
+        workers: who adds; by default as many processes as the deposit is worth.
 
     Raises:
         DataRefused: the deposit is not the plan's, or a file of it is not what its root says.
     """
-    from privacy.deposit import sum_cells
+    from holder.deposit_workers import DepositWorkers
     from privacy.deposit.subcube import plan_selection
     from privacy.deposit.terms import deposit_policy, deposit_terms
 
@@ -127,7 +136,8 @@ def add_up(held: HeldDeposit, plan: Plan, policy: Policy) -> Ciphertexts:
         terms, own = deposit_terms(plan), deposit_policy(policy)
         held.deposit.require_root(terms.root)
         held.deposit.require_of(own.header(policy))
-        sums = sum_cells(held.deposit, plan_selection(plan, policy, own.cube(policy)))
+        selection = plan_selection(plan, policy, own.cube(policy))
+        sums = (workers or DepositWorkers()).sum_cells(held.deposit, selection)
         factors: list[int] = []
         for lane in plan.lanes:
             factors += [1 << lane.grid_bits] * (lane.bins * plan.groups)

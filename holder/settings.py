@@ -19,6 +19,8 @@ from ledger.types import Deployment
 
 CONFIG_NAME: Final = "config.json"
 TRUSTEE_FOLDER: Final = "trustee"
+LOCAL_CLUSTER: Final = "local"  # in place of a cluster's address: one that is started here for each sum
+WORKERS_MAX: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,30 @@ class EngineSettings:
     def __post_init__(self) -> None:
         if self.memory_mb < 64 or self.threads < 1:
             raise SettingsInvalid("the engine needs at least 64 MB and one thread")
+
+
+@dataclass(frozen=True, slots=True)
+class DepositSettings:
+    """Where a trustee adds up the ciphertexts of a deposit.
+
+    Args:
+        workers: processes of this machine, or workers of a cluster that is started here; None for one a core where a deposit
+            is large enough to gain from it.
+        ray: address of a Ray cluster whose nodes see the deposit's folder under the same path, or `local`; None for processes.
+    """
+
+    workers: int | None = None
+    ray: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and (
+            type(self.workers) is not int or not 1 <= self.workers <= WORKERS_MAX
+        ):
+            raise SettingsInvalid(f"deposit.workers: expected 1 to {WORKERS_MAX}, got {self.workers!r}")
+        if self.ray is not None and (not isinstance(self.ray, str) or not self.ray):
+            raise SettingsInvalid(f"deposit.ray: expected an address or {LOCAL_CLUSTER!r}, got {self.ray!r}")
+        if self.workers is not None and self.ray not in (None, LOCAL_CLUSTER):
+            raise SettingsInvalid("deposit.workers: a running Ray cluster has its own number of workers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +173,7 @@ class HolderSettings:
         manual: every request waits for a person, whatever the policy says.
         ack_timeout_s: how long the broker may take to acknowledge an unmask message before it goes on the chain.
         workers: requests worked on at the same time.
+        deposit: where ciphertexts are added up.
     """
 
     home: Path
@@ -163,6 +190,7 @@ class HolderSettings:
     manual: bool = False
     ack_timeout_s: float = 20.0
     workers: int = 4
+    deposit: DepositSettings = DepositSettings()
 
     def __post_init__(self) -> None:
         for name in ("rpc_url", "exchange_url"):
@@ -218,6 +246,7 @@ def settings_from_mapping(given: Any, home: Path) -> HolderSettings:
             assets=tuple(_asset(asset, home) for asset in fields["assets"]),
             engine=_engine(fields.get("engine", {}), home),
             cache=home / str(fields.get("cache", "cache")),
+            deposit=_deposit(fields.get("deposit", {})),
             **optional,
         )
     except (TypeError, ValueError, OverflowError, MalformedValue) as err:
@@ -226,7 +255,7 @@ def settings_from_mapping(given: Any, home: Path) -> HolderSettings:
 
 _REQUIRED: Final = frozenset({"rpc_url", "exchange_url", "deployment", "assets"})
 _PLAIN: Final = ("confirmations", "poll_live_s", "poll_idle_s", "manual", "ack_timeout_s", "workers")
-_OPTIONAL: Final = frozenset({"version", "database_url", "engine", "cache", *_PLAIN})
+_OPTIONAL: Final = frozenset({"version", "database_url", "engine", "cache", "deposit", *_PLAIN})
 _FILE_FIELDS: Final = frozenset({"header", "delimiter", "columns", "trim"})
 
 
@@ -270,6 +299,10 @@ def _engine(given: Any, home: Path) -> EngineSettings:
     fields = _fields("engine", given, frozenset(), frozenset({"temp_directory", "memory_mb", "threads"}))
     values = {name: int(fields[name]) for name in ("memory_mb", "threads") if name in fields}
     return EngineSettings(temp_directory=home / str(fields.get("temp_directory", "tmp")), **values)
+
+
+def _deposit(given: Any) -> DepositSettings:
+    return DepositSettings(**_fields("deposit", given, frozenset(), frozenset({"workers", "ray"})))
 
 
 def _asset(given: Any, home: Path) -> AssetSettings:

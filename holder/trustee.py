@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from holder.errors import KeyUsed, ShareMissing
+from holder.errors import KeyUsed, ShareMissing, StoreError
 from holder.vault import Vault
 from ledger.errors import KeystoreExists, KeystoreMissing
 from ledger.keystore import read_file, write_new
@@ -136,11 +136,17 @@ class TrusteeKeys:
             raise KeyUsed(f"the share of key {key.id.hex()} serves {found.hex() or 'no deposit'} alone")
 
     def bound(self, key_id: bytes) -> bytes:
-        """Return the root of the deposit that a share serves; empty if none."""
+        """Return the root of the deposit that a share serves; empty if none.
+
+        Raises:
+            StoreError: what stands on disk is no root.
+        """
         try:
-            return bytes.fromhex(read_file(self._path(key_id, "deposit")).decode())
+            return bytes.fromhex(read_file(self._path(key_id, "deposit")).decode("ascii"))
         except KeystoreMissing:
             return b""
+        except ValueError as err:
+            raise StoreError(f"the note of what key {key_id.hex()} serves is damaged") from err
 
     def key_ids(self) -> list[Digest]:
         """Return the ids of the keys that there are shares of."""

@@ -35,7 +35,8 @@ def import_modules(settings: HolderSettings) -> None:
     if any(isinstance(asset.source, SqlSource) for asset in settings.assets):
         modules.append("holder.sqlalchemy_engine")
     if any(isinstance(asset.source, DepositSource) for asset in settings.assets):
-        modules += ["privacy.deposit", "privacy.deposit.opening"]
+        modules += ["holder.deposit_workers", "privacy.deposit.subcube", "privacy.deposit.total"]
+        modules.append("privacy.deposit.opening")
     for module in modules:
         import_module(module)
 

@@ -148,12 +148,20 @@ class SelectionInvalid(DepositError):
     """Cells of a sum that are not in the deposit, not ascending, or repeated."""
 
 
-class RayMissing(DepositError):
+class WorkersFailed(DepositError):
+    """Processes or a cluster that did not do their work: whoever has the deposit can do it without them."""
+
+
+class ProcessLost(WorkersFailed):
+    """A process of this machine ended before its work was done."""
+
+
+class RayMissing(WorkersFailed):
     """Summing on Ray was asked for and the package `ray` is not installed."""
 
 
-class RayFailed(DepositError):
-    """Ray could not run a task; its own account is the cause."""
+class RayFailed(WorkersFailed):
+    """Ray could not be reached, or not run a task; its own account is the cause."""
 
 
 # --- decryption ------------------------------------------------------------------------------------------

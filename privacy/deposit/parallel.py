@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import importlib
 import multiprocessing
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Final, Protocol, Self, TypeVar
 
-from privacy.deposit.errors import DepositError, RayFailed, RayMissing
+from privacy.deposit.errors import DepositError, ProcessLost, RayFailed, RayMissing
+
+CONNECT_TIMEOUT_S: Final = 5.0
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -33,8 +37,15 @@ class ProcessMapper:
         self._pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
 
     def __call__(self, function: Callable[[Job], Result], jobs: Iterable[Job], /) -> Iterator[Result]:
-        """Return function(job) of each job, in order."""
-        return self._pool.map(function, jobs)
+        """Return function(job) of each job, in order.
+
+        Raises:
+            ProcessLost: a process ended before its work was done, as for want of memory.
+        """
+        try:
+            yield from self._pool.map(function, jobs)
+        except BrokenProcessPool as err:
+            raise ProcessLost("a process of this machine ended before its work was done") from err
 
     def __enter__(self) -> Self:
         return self
@@ -60,12 +71,18 @@ class RayMapper:
 
         Raises:
             RayMissing: the package `ray` is not installed.
+            RayFailed: no cluster there, or none can be started.
         """
         self._ray = _import_ray()
+        if address is not None:
+            _require_listener(address)
         options: dict[str, Any] = {"address": address, "log_to_driver": False, "configure_logging": False}
         if address is None:
             options |= {"num_cpus": workers, "include_dashboard": False}
-        self._ray.init(**options)
+        try:
+            self._ray.init(**options)
+        except (OSError, RuntimeError, ValueError) as err:  # a ConnectionError is an OSError
+            raise RayFailed(f"no Ray cluster at {address or 'this machine'}: {type(err).__name__}") from err
 
     def __call__(self, function: Callable[[Job], Result], jobs: Iterable[Job], /) -> Iterator[Result]:
         """Return function(job) of each job, in order.
@@ -92,6 +109,17 @@ class RayMapper:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ray.shutdown()
+
+
+def _require_listener(address: str) -> None:
+    """Find out in seconds that nobody is there: Ray itself takes minutes to give up, and a request has a deadline."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return  # a name of Ray's own, as `auto`
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
+    except (OSError, OverflowError) as err:
+        raise RayFailed(f"no Ray cluster at {address}: {type(err).__name__}") from err
 
 
 def _import_ray() -> Any:

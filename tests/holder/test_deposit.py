@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from holder.audit import AuditStatus
 from holder.data import DataRoom
 from holder.deposit import noise_rider, sealing_key
 from holder.errors import KeyUsed, SchemaMismatch, ShareMissing, SnapshotChanged
@@ -26,7 +24,6 @@ from privacy.messages import Kind
 from privacy.policy import Policy
 from privacy.types import Digest as PrivacyDigest
 from tests.holder.deposit_world import SQL, DepositWorld, ceremony, contents, world_policy
-from tests.holder.test_audit import Case, Shown
 from tests.holder.test_settings import GOOD
 from tests.holder.world import LISTING, Member
 
@@ -303,21 +300,3 @@ def test_a_deposit_is_no_table(world: DepositWorld, tmp_path: Path) -> None:
     plan = world.plan(SQL)
     with pytest.raises((SnapshotChanged, Exception), match="no rows"):
         DataRoom(member.settings).cells(member.asset, plan)
-
-
-class DepositCase(Case):
-    """An audit of one trustee."""
-
-    def __init__(self, home: Path) -> None:
-        self.key = X25519PrivateKey.generate()
-        self.world = DepositWorld(home / "world")
-        self.admit(self.key)
-        self.request_id = self.world.open(SQL)
-        self.world.run(self.request_id, Stage.DONE)
-        self.member, self.chain = self.world.members[1], Shown(self.world)
-
-
-def test_an_audit_says_that_it_cannot_recompute_a_trustees_part(tmp_path: Path) -> None:
-    verdict = DepositCase(tmp_path).audit()
-    assert verdict.status is AuditStatus.UNKNOWN
-    assert "no rows" in str([step.detail for step in verdict.steps])

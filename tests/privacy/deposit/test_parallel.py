@@ -1,5 +1,6 @@
 """Sums in processes and on a Ray cluster are those of this process."""
 
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +17,7 @@ from privacy.deposit import (
     sum_cells,
     write_deposit,
 )
-from privacy.deposit.errors import DepositInvalid, RayMissing
+from privacy.deposit.errors import DepositInvalid, ProcessLost, RayFailed, RayMissing
 from privacy.deposit.stored import BLOCK_CELLS, FRAGMENT_CELLS, fragment_name
 from privacy.types import Digest
 from tests.privacy.deposit.deposit_world import SEED, cheaply, decrypted, key, values_of
@@ -52,6 +53,11 @@ def test_processes_write_and_add_as_this_one_does(deposit: Deposit, tmp_path: Pa
         assert sum_cells(deposit, selection, mapper=mapper).encode() == sum_cells(deposit, selection).encode()
 
 
+def test_a_process_that_ends_is_told_of() -> None:
+    with ProcessMapper(1) as mapper, pytest.raises(ProcessLost):
+        list(mapper(os._exit, [3]))
+
+
 @pytest.mark.slow
 def test_a_ray_cluster_of_two_workers_adds_as_this_process_does(deposit: Deposit, cluster: RayMapper) -> None:
     selection = Selection.of_ranges(RANGES)
@@ -67,6 +73,12 @@ def test_an_error_on_ray_is_the_deposits_own(deposit: Deposit, cluster: RayMappe
             (tmp_path / path.name).write_bytes(path.read_bytes())
     with pytest.raises(DepositInvalid, match=r"fragment-00001\.parquet"):
         sum_cells(Deposit.open(tmp_path), Selection.of_ranges(RANGES), mapper=cluster)
+
+
+@pytest.mark.slow
+def test_a_cluster_that_is_not_there_is_told_of() -> None:
+    with pytest.raises(RayFailed, match=r"127\.0\.0\.1:1"):
+        RayMapper(address="127.0.0.1:1")
 
 
 def test_without_ray_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
