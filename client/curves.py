@@ -41,6 +41,13 @@ class Curves(Protocol):
             CellOutOfRange: |X_j| ≥ 2^62.
         """
 
+    def require_points(self, plan: Plan) -> None:
+        """Check the points in a plan that was read without: a deposit's joint key; there are no others.
+
+        Raises:
+            PrivacyError: they are none, or no key.
+        """
+
     def decrypt(self, receipt: Receipt, plan: Plan, session: Session) -> DecryptedAnswer:
         """Check what a receipt says was decrypted from an encrypted deposit.
 
@@ -78,6 +85,12 @@ class ArkworksCurves:
 
         return commit(self._generators.take(len(cells)), np.array(cells, dtype=np.int64), blinding)
 
+    def require_points(self, plan: Plan) -> None:
+        """Check a joint key; see `Curves`."""
+        from privacy.terms import require_points
+
+        require_points(plan.terms)
+
     def decrypt(self, receipt: Receipt, plan: Plan, session: Session) -> DecryptedAnswer:
         """Check partial decryptions; see `Curves`."""
         from client.deposits import verify_evidence
@@ -108,16 +121,28 @@ class ReferenceCurves:
 
         return commit(cells, blinding, self._progress)
 
+    def require_points(self, plan: Plan) -> None:
+        """Check a joint key; see `Curves`. Some milliseconds a point."""
+        from privacy.terms import PlanKind
+
+        if plan.kind is PlanKind.DEPOSIT:
+            from privacy.deposit.terms import deposit_terms
+            from privacy.deposit_reference import require_key
+
+            require_key(deposit_terms(plan).key)
+
     def decrypt(self, receipt: Receipt, plan: Plan, session: Session) -> DecryptedAnswer:
         """Check partial decryptions; see `Curves`. Some milliseconds a point."""
-        from client.deposits import DecryptedAnswer, require_evidence, riders_of
+        from client.deposits import DecryptedAnswer, lost_trustees, require_evidence, riders_of
         from privacy.deposit_reference import check
 
         evidence = require_evidence(receipt, session)
         bundles, inputs = riders_of(plan, evidence)
         found = check(plan, session, receipt.answer.cells, bundles, inputs, evidence.values)
         faults = [f"trustee 0x{session.members[index].holder.hex()} is left out" for index in found.wrong]
-        return DecryptedAnswer(evidence, found.contributors, tuple(faults))
+        return DecryptedAnswer(
+            evidence, found.contributors, (*faults, *lost_trustees(plan, session, evidence))
+        )
 
 
 def make_curves(backend: Backend, *, cache: Path | None = None, progress: Progress | None = None) -> Curves:

@@ -34,7 +34,7 @@ class DecryptedAnswer:
     Attributes:
         evidence: the messages they came in, and the values.
         contributors: how many trustees' noise is in each value.
-        faults: what was wrong with trustees, each naming its account.
+        faults: what was wrong with trustees, each naming its account; those that were lost are among them.
     """
 
     evidence: ReceiptDeposit = field(repr=False)
@@ -67,7 +67,8 @@ class Deposits:
         """
         from privacy.deposit import LogTable
         from privacy.deposit.logarithms import balanced_bits
-        from privacy.deposit.opening import find_values, value_bounds
+        from privacy.deposit.opening import find_values
+        from privacy.deposit.terms import value_bounds
 
         plan, facts = answered.plan, answered.facts
         shared = {holder: bytes(event.bundle_hash) for holder, event in facts.shared().items()}
@@ -83,7 +84,7 @@ class Deposits:
         except PrivacyError as err:
             raise AnswerMismatch(f"the answer cannot be decrypted: {err}") from err
         evidence = ReceiptDeposit(evidence.bundles, evidence.inputs, tuple(values))
-        return DecryptedAnswer(evidence, opening.contributors, tuple(map(str, opening.faults)))
+        return _decrypted(plan, answered.session, evidence, opening)
 
     def _payloads(
         self, answered: AnsweredRequest, kind: Kind, expected: Mapping[Address, bytes]
@@ -145,7 +146,36 @@ def verify_evidence(receipt: Receipt, plan: Plan, session: Session) -> Decrypted
     evidence = require_evidence(receipt, session)
     opening = open_evidence(plan, session, receipt.answer.cells, evidence)
     require_values(plan, opening, evidence.values)
-    return DecryptedAnswer(evidence, opening.contributors, tuple(map(str, opening.faults)))
+    return _decrypted(plan, session, evidence, opening)
+
+
+def lost_trustees(plan: Plan, session: Session, evidence: ReceiptDeposit) -> list[str]:
+    """Name the planned trustees that were not there to the end: the answer stands without them.
+
+    Args:
+        plan: its assets are of all that were asked.
+        session: its roster is all that approved.
+        evidence: messages of those that shared, and of those that contributed.
+    """
+    shared = {each.index for each in evidence.bundles}
+    contributed = {each.index for each in evidence.inputs}
+    approved = {bytes(member.holder) for member in session.members}
+    absent = [asset.holder for asset in plan.assets if bytes(asset.holder) not in approved]
+    lost = [f"trustee {to_hex(Address(holder))}: lost: it did not approve" for holder in absent]
+    for index, member in enumerate(session.members):
+        if index not in contributed:
+            since = (
+                "it shared, and then did not contribute"
+                if index in shared
+                else "it approved, and never shared"
+            )
+            lost.append(f"trustee {to_hex(Address(member.holder))}: lost: {since}")
+    return lost
+
+
+def _decrypted(plan: Plan, session: Session, evidence: ReceiptDeposit, opening: Opening) -> DecryptedAnswer:
+    faults = (*map(str, opening.faults), *lost_trustees(plan, session, evidence))
+    return DecryptedAnswer(evidence, opening.contributors, faults)
 
 
 def require_evidence(receipt: Receipt, session: Session) -> ReceiptDeposit:

@@ -258,7 +258,7 @@ class Answer:
     """A verified answer. `error95` has a row for each row of the table, null where a column is no number.
 
     `losses` is what the answer cost, composed with this buyer's other requests. `faults` says of an encrypted deposit's
-    trustees what was wrong with what they sent; the answer stands without them.
+    trustees what was wrong with what they sent, and which of them sent nothing more; the answer stands without them.
     """
 
     request_id: Digest

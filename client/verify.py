@@ -152,7 +152,8 @@ def check_plan(subject: Subject) -> str:
     from privacy.plan import Plan
 
     request = subject.receipt.request
-    plan = Plan.from_json(subject.receipt.plan)
+    plan = Plan.raw_from_json(subject.receipt.plan)
+    subject.curves.require_points(plan)  # by the library that was chosen, and no other
     _require_same("plan hash", request.plan_hash, plan.hash())
     _require_same("listing", request.listing, plan.listing.id)
     _require_same("listing's name", request.listing, listing_id(request.broker, plan.listing.name))

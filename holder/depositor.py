@@ -24,10 +24,11 @@ from holder.settings import AssetSettings, EngineSettings, FileSource
 from holder.snapshot import require_rows
 from ledger.errors import KeystoreExists
 from ledger.keystore import read_file, write_new
-from privacy.deposit import Cube, CubeRows, Deposit, bound_units, tabulate, write_deposit
+from privacy.deposit import Cube, CubeRows, Deposit, bound_units, write_deposit
 from privacy.deposit.errors import DepositError, DepositInvalid
 from privacy.deposit.parallel import Mapper
 from privacy.deposit.stored import MANIFEST_FILE
+from privacy.deposit.tabulate import tabulate
 from privacy.deposit.terms import DepositPolicy
 from privacy.policy import Policy
 from privacy.types import Digest

@@ -1,13 +1,14 @@
 """Answers over an encrypted deposit checked with a second library: py_ecc alone, written from docs/protocol.md §11 again.
 
 Slow and plain: every point is checked for the subgroup by itself, some milliseconds each. It shares with `privacy.deposit` the
-hashes and the plan, and no arithmetic of points.
+hashes and the plan, and no arithmetic of points: nothing that it imports loads another library of curves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from cryptography.exceptions import InvalidTag
@@ -17,12 +18,12 @@ from py_ecc.optimized_bls12_381.optimized_curve import G1, add, curve_order, mul
 
 from privacy.curve_reference import decode_point, encode_point, multiply_sum
 from privacy.deposit.errors import KeyInvalid, SumsDisputed
-from privacy.deposit.opening import value_bounds
-from privacy.deposit.terms import deposit_terms
+from privacy.deposit.terms import deposit_terms, value_bounds
 from privacy.encoding import keccak, tagged_hash
 from privacy.errors import PointEncodingInvalid, PointNotInSubgroup
 
 if TYPE_CHECKING:
+    from privacy.deposit.keys import DepositKey
     from privacy.plan import Plan
     from privacy.session import Session
 
@@ -45,6 +46,15 @@ class Checked:
 
     contributors: int
     wrong: tuple[int, ...]
+
+
+def require_key(key: DepositKey) -> None:
+    """Require that a record is a joint key: K not infinity, all points in the subgroup and on a polynomial of degree below t.
+
+    Raises:
+        KeyInvalid: it is none.
+    """
+    _verification_points(key)
 
 
 def check(
@@ -98,16 +108,7 @@ class _Case:
         self.threshold, self.count = record.threshold, plan.values
         points = b"".join((record.key, *record.verification))
         self.key_id = tagged_hash("deposit-key", self.threshold, record.trustees, keccak(points))
-        try:
-            self._public = [_decode(point) for point in record.verification]
-            joint = _decode(record.key)
-        except _Bad as err:
-            raise KeyInvalid("a joint key with a point that is none") from err
-        first = list(range(self.threshold))
-        known = [self._public[i] for i in first]
-        for x, expected in [(0, joint), *((i + 1, point) for i, point in enumerate(self._public))]:
-            if not _same(multiply_sum(known, _weights(first, x)), expected):
-                raise KeyInvalid("the verification keys lie on no polynomial through the key")
+        self._public = _verification_points(record)
 
     def noise(self, riders: Riders) -> tuple[dict[int, list[Point]], list[int]]:
         """Return the ciphertexts that count, by roster index, and whose do not."""
@@ -198,6 +199,24 @@ class _Case:
         base, product = multiply_sum(bases, factors), multiply_sum(points, factors)
         _require_proof(statement, proof, [(G1, self._public[trustee]), (base, product)])
         return points
+
+
+@lru_cache(maxsize=4)
+def _verification_points(key: DepositKey) -> tuple[Point, ...]:
+    """Return Y_0, … of a joint key, which is checked once: a verification asks with the plan, and when it decrypts."""
+    try:
+        public = tuple(_decode(point) for point in key.verification)
+        joint = _decode(key.key)
+    except _Bad as err:
+        raise KeyInvalid("a joint key with a point that is none") from err
+    if key.key == bytes(POINT):
+        raise KeyInvalid("a joint key at infinity")
+    first = list(range(key.threshold))
+    known = [public[i] for i in first]
+    for x, expected in [(0, joint), *((i + 1, point) for i, point in enumerate(public))]:
+        if not _same(multiply_sum(known, _weights(first, x)), expected):
+            raise KeyInvalid("the verification keys lie on no polynomial through the key")
+    return public
 
 
 def _require_proof(statement: bytes, proof: bytes, pairs: Sequence[tuple[Point, Point]]) -> None:

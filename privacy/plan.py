@@ -27,7 +27,7 @@ from privacy.query_text import (
     read_literal,
     read_type,
 )
-from privacy.terms import PlanKind, PlanTerms, joined_tables, read_plan_terms
+from privacy.terms import PlanKind, PlanTerms, joined_tables, read_plan_terms, require_points
 from privacy.types import (
     DIGEST_BYTES,
     AssetRef,
@@ -199,6 +199,18 @@ class Plan:
     @classmethod
     def from_json(cls, value: Any) -> "Plan":
         """Read what `to_json` wrote, and no other spelling of it. It is well-formed then, not yet verified.
+
+        Raises:
+            PlanInvalid: a member is missing, unknown or malformed.
+        """
+        plan = cls.raw_from_json(value)
+        require_points(plan.terms)
+        return plan
+
+    @classmethod
+    def raw_from_json(cls, value: Any) -> "Plan":
+        """Read what `to_json` wrote, but for the points of a joint key: whoever reads them so checks them by a library of
+        its own (`privacy.deposit_reference`), or by `privacy.terms.require_points`.
 
         Raises:
             PlanInvalid: a member is missing, unknown or malformed.

@@ -100,7 +100,7 @@ class PolicyTerms(Protocol):
 
 
 def read_plan_terms(kind: PlanKind, value: Any) -> PlanTerms | None:
-    """Read a plan's member of its kind; a plain sum has none.
+    """Read a plan's member of its kind; a plain sum has none. Points of curves are left to `require_points`.
 
     Raises:
         PlanInvalid: it is malformed.
@@ -116,10 +116,22 @@ def read_plan_terms(kind: PlanKind, value: Any) -> PlanTerms | None:
     if kind is PlanKind.DEPOSIT:
         from privacy.deposit.terms import DepositPlan
 
-        return DepositPlan.from_json(value)
+        return DepositPlan.raw_from_json(value)
     from privacy.score.terms import ScorePlan
 
     return ScorePlan.from_json(value)
+
+
+def require_points(terms: PlanTerms | None) -> None:
+    """Require that the points of curves in a plan are what they must be: of all kinds, only a deposit's joint key has some.
+
+    Raises:
+        PlanInvalid: they are not.
+    """
+    if terms is not None and terms.kind is PlanKind.DEPOSIT:
+        from privacy.deposit.terms import DepositPlan
+
+        require_terms(terms, PlanKind.DEPOSIT, DepositPlan).require_valid()
 
 
 def read_policy_terms(fields: Fields) -> PolicyTerms | None:

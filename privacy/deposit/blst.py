@@ -32,7 +32,8 @@ from privacy.deposit.fixed_base import (
     Digits,
     small_digits,
 )
-from privacy.deposit.points import POINT_BYTES, encode_points, generator
+from privacy.deposit.points import encode_points, generator
+from privacy.deposit.sizes import POINT_BYTES
 
 MODULE: Final = "ckzg"
 _AFFINE_BYTES = 96  # blst_p1_affine: x and y, six limbs each, in Montgomery's form

@@ -13,8 +13,9 @@ from py_arkworks_bls12381 import G1Point
 
 from privacy.deposit.errors import CeremonyInvalid, DepositError, MessageRefused
 from privacy.deposit.keys import MAGIC, TRUSTEES_MAX
-from privacy.deposit.points import POINT_BYTES, decode_points, encode_points
-from privacy.deposit.proofs import PROOF_BYTES, Proof
+from privacy.deposit.points import decode_points, encode_points
+from privacy.deposit.proofs import Proof
+from privacy.deposit.sizes import POINT_BYTES, PROOF_BYTES
 from privacy.encoding import ADDRESS_BYTES, WORD_BYTES, keccak, tagged_hash
 from privacy.types import Address, Digest
 

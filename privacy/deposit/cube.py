@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from privacy.columns import Column, ColumnType
 from privacy.deposit.errors import CubeInvalid
-from privacy.deposit.logarithms import BOUND_MAX
+from privacy.deposit.sizes import BOUND_MAX
 from privacy.dimensions import Dimension, Factor
 from privacy.errors import PlanInvalid
 from privacy.fixed_point import EXACT_BITS, Grid, fits

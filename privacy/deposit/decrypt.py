@@ -15,16 +15,17 @@ from py_arkworks_bls12381 import G1Point
 
 from privacy.deposit.elgamal import Ciphertexts
 from privacy.deposit.errors import DepositError, EncodingRefused, PartialInvalid, PartialsTooFew
-from privacy.deposit.keys import DepositKey, KeyShare, weights_at_zero
+from privacy.deposit.keys import DepositKey, weights_at_zero
 from privacy.deposit.points import (
-    POINT_BYTES,
     decode_points,
     encode_points,
     multiply_sum,
     require_subgroup,
     scalar,
 )
-from privacy.deposit.proofs import PROOF_BYTES, Proof, fold, is_equality, prove_equality
+from privacy.deposit.proofs import Proof, fold, is_equality, prove_equality
+from privacy.deposit.shares import KeyShare
+from privacy.deposit.sizes import PROOF_BYTES, partial_size
 from privacy.encoding import keccak, tagged_hash
 
 
@@ -41,11 +42,6 @@ class Combined:
     points: list[G1Point] = field(repr=False)
     used: tuple[int, ...]
     faults: tuple[PartialInvalid, ...]
-
-
-def partial_size(count: int) -> int:
-    """Return the bytes of a partial decryption of that many result cells."""
-    return count * POINT_BYTES + PROOF_BYTES
 
 
 def decrypt_partially(key: DepositKey, share: KeyShare, sums: Ciphertexts, session: bytes) -> bytes:

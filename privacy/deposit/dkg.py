@@ -41,7 +41,7 @@ from privacy.deposit.errors import (
     ProofRefused,
     ScalarRefused,
 )
-from privacy.deposit.keys import DepositKey, KeyShare, evaluate
+from privacy.deposit.keys import DepositKey, evaluate
 from privacy.deposit.points import (
     decode_scalar,
     derive_scalar,
@@ -52,6 +52,7 @@ from privacy.deposit.points import (
     scalar,
 )
 from privacy.deposit.proofs import is_equality, is_possession, prove_equality, prove_possession
+from privacy.deposit.shares import KeyShare
 from privacy.encoding import WORD_BYTES, keccak, tagged_hash
 from privacy.prg import CURVE_ORDER, derive_key
 from privacy.types import Digest
@@ -290,7 +291,9 @@ def _joint_key(ceremony: Ceremony, qualified: Mapping[int, Deal]) -> DepositKey:
     columns = zip(*(message.commitments for message in qualified.values()), strict=True)
     joint = [sum(column, G1Point.identity()) for column in columns]
     verification = (encode_points([_in_exponent(joint, index)]) for index in range(ceremony.size))
-    return DepositKey(ceremony.threshold, encode_points(joint[:1]), tuple(verification))
+    key = DepositKey(ceremony.threshold, encode_points(joint[:1]), tuple(verification))
+    key.require_valid()
+    return key
 
 
 def _share(secret: TrusteeSecret, key: DepositKey, qualified: Mapping[int, Deal]) -> KeyShare:

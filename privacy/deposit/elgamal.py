@@ -26,7 +26,6 @@ from privacy.deposit.blst import open_blst
 from privacy.deposit.errors import LengthMismatch, ValueOutOfRange
 from privacy.deposit.fixed_base import FACTOR_BYTES, Arithmetic, Arkworks, Columns, factor_digits
 from privacy.deposit.points import (
-    POINT_BYTES,
     decode_curve_points,
     decode_points,
     encode_points,
@@ -35,7 +34,6 @@ from privacy.deposit.points import (
 )
 from privacy.prg import CURVE_ORDER, derive_key
 
-CIPHERTEXT_BYTES: Final = 2 * POINT_BYTES
 VALUE_BOUND: Final = 1 << 62  # |m| below it
 RANDOM_BYTES: Final = 48  # reduced modulo a 255-bit number: bias below 2^-129
 

@@ -1,39 +1,35 @@
-"""The joint key of a deposit's trustees: its public record, and one trustee's share of it."""
+"""The joint key of a deposit's trustees: its public record, and what follows from its polynomial.
+
+The record is read without a library of curves, so that either implementation of a receipt's verification can check it by
+its own. Whoever takes a point of it here has all of it checked first.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from py_arkworks_bls12381 import G1Point
-
-from privacy.deposit.errors import DepositError, EncodingRefused, KeyInvalid, ShareMismatch
-from privacy.deposit.points import (
-    POINT_BYTES,
-    decode_points,
-    decode_scalar,
-    derive_scalar,
-    encode_scalar,
-    generator,
-    multiply_sum,
-    scalar,
-)
+from privacy.deposit.errors import DepositError, KeyInvalid
+from privacy.deposit.sizes import POINT_BYTES
 from privacy.encoding import WORD_BYTES, canonical_json, keccak, tagged_hash
 from privacy.errors import PlanInvalid
 from privacy.prg import CURVE_ORDER
 from privacy.types import Digest, from_decimal, from_hex, require_members, to_hex
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from py_arkworks_bls12381 import G1Point
+
 TRUSTEES_MAX: Final = 64
 MAGIC: Final = b"SYD\x01"
-SHARE_KIND: Final = 16
-_SHARE_HEAD = MAGIC + bytes([SHARE_KIND])
-_SHARE_BYTES = len(_SHARE_HEAD) + WORD_BYTES + 2 + WORD_BYTES
+_INFINITY: Final = bytes(POINT_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
 class DepositKey:
-    """The public record of a joint key.
+    """The public record of a joint key: sizes are right; that its points are those of a key is `require_valid`'s to say.
 
     Attributes:
         threshold: t, the trustees that decrypt together; fewer learn nothing.
@@ -44,20 +40,16 @@ class DepositKey:
     threshold: int
     key: bytes
     verification: tuple[bytes, ...]
-    _points: tuple[G1Point, ...] = field(init=False, repr=False, compare=False)
+    _checked: tuple[G1Point, ...] | None = field(init=False, repr=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
         n = len(self.verification)
         if not 1 <= self.threshold <= n <= TRUSTEES_MAX:
             raise KeyInvalid(f"expected 1 ≤ t ≤ n ≤ {TRUSTEES_MAX}, got t = {self.threshold}, n = {n}")
-        try:
-            points = decode_points(b"".join((self.key, *self.verification)), count=n + 1)
-        except DepositError as err:
-            raise KeyInvalid(f"a joint key: {err}") from err
-        if len(self.key) != POINT_BYTES or points[0] == G1Point.identity():
-            raise KeyInvalid("a joint key must be one point, and not infinity")
-        object.__setattr__(self, "_points", tuple(points))
-        self._require_polynomial()
+        if any(len(point) != POINT_BYTES for point in (self.key, *self.verification)):
+            raise KeyInvalid(f"the points of a joint key must have {POINT_BYTES} bytes each")
+        if self.key == _INFINITY:
+            raise KeyInvalid("a joint key must not be infinity")
 
     def __reduce__(self) -> tuple[type[DepositKey], tuple[int, bytes, tuple[bytes, ...]]]:
         """Send a key to another process as its bytes: the library's points cannot be pickled."""
@@ -70,18 +62,22 @@ class DepositKey:
 
     @property
     def point(self) -> G1Point:
-        """K."""
-        return self._points[0]
+        """K.
+
+        Raises:
+            KeyInvalid: as `require_valid`.
+        """
+        return self._points()[0]
 
     def share_point(self, trustee: int) -> G1Point:
         """Return Y_i.
 
         Raises:
-            KeyInvalid: there is no such trustee.
+            KeyInvalid: there is no such trustee, or as `require_valid`.
         """
         if not 0 <= trustee < self.trustees:
             raise KeyInvalid(f"there is no trustee {trustee} of {self.trustees}")
-        return self._points[trustee + 1]
+        return self._points()[trustee + 1]
 
     @property
     def id(self) -> Digest:
@@ -103,10 +99,21 @@ class DepositKey:
 
     @classmethod
     def from_json(cls, value: Any) -> DepositKey:
-        """Read what `to_json` wrote.
+        """Read what `to_json` wrote, and check it whole.
 
         Raises:
             KeyInvalid: malformed, or no joint key.
+        """
+        key = cls.raw_from_json(value)
+        key.require_valid()
+        return key
+
+    @classmethod
+    def raw_from_json(cls, value: Any) -> DepositKey:
+        """Read what `to_json` wrote; its points are not checked before one of them is taken, or `require_valid` is called.
+
+        Raises:
+            KeyInvalid: malformed.
         """
         try:
             members: Mapping[str, Any] = require_members("key", value, ("threshold", "key", "verification"))
@@ -121,13 +128,39 @@ class DepositKey:
         except PlanInvalid as err:
             raise KeyInvalid(str(err)) from err
 
-    def _require_polynomial(self) -> None:
+    def require_valid(self) -> None:
+        """Require that this is a joint key: points of the subgroup on one polynomial of degree below t, K not infinity.
+
+        Raises:
+            KeyInvalid: it is none.
+        """
+        self._points()
+
+    def _points(self) -> tuple[G1Point, ...]:
+        """Return K, Y_0, …, all checked; once for each record."""
+        if self._checked is None:
+            object.__setattr__(self, "_checked", self._check())
+        return self._checked or ()
+
+    def _check(self) -> tuple[G1Point, ...]:
+        from privacy.deposit.points import decode_points  # imported here: the reference reads keys too
+
+        try:
+            points = decode_points(b"".join((self.key, *self.verification)), count=self.trustees + 1)
+        except DepositError as err:
+            raise KeyInvalid(f"a joint key: {err}") from err
+        self._require_polynomial(points)
+        return tuple(points)
+
+    def _require_polynomial(self, points: Sequence[G1Point]) -> None:
         """Refuse points that are not f(0)·G, f(1)·G, …, f(n)·G with f of degree below t.
 
         A random word of the dual Reed–Solomon code is orthogonal to such points, and to others with probability 1/q.
 
         Source: I. Cascudo, B. David, SCRAPE (ACNS 2017) §2.1.
         """
+        from privacy.deposit.points import derive_scalar, generator, multiply_sum, scalar
+
         n = self.trustees
         coefficients = [
             derive_scalar(self.id, bytes(WORD_BYTES), "deposit-dual", k)
@@ -140,66 +173,8 @@ class DepositKey:
                 if other != x:
                     denominator = denominator * (x - other) % CURVE_ORDER
             word.append(evaluate(coefficients, x) * pow(denominator, -1, CURVE_ORDER) % CURVE_ORDER)
-        if multiply_sum(self._points, word) != G1Point.identity():
+        if multiply_sum(points, word) != generator() * scalar(0):
             raise KeyInvalid("the verification keys lie on no polynomial of degree below t through the key")
-
-
-@dataclass(frozen=True, slots=True)
-class KeyShare:
-    """One trustee's share of a joint key: secret.
-
-    Attributes:
-        trustee: the index i.
-        secret: s_i, below q.
-        key_id: of the key's record.
-    """
-
-    trustee: int
-    secret: int = field(repr=False)
-    key_id: Digest
-
-    @classmethod
-    def of(cls, key: DepositKey, trustee: int, secret: int) -> KeyShare:
-        """Return a checked share.
-
-        Raises:
-            ShareMismatch: s_i·G is not Y_i.
-            KeyInvalid: there is no such trustee.
-        """
-        share = cls(trustee, secret, key.id)
-        share.require_of(key)
-        return share
-
-    def require_of(self, key: DepositKey) -> None:
-        """Require that this is a share of that key.
-
-        Raises:
-            ShareMismatch: of another key, or s_i·G is not Y_i.
-            KeyInvalid: there is no such trustee.
-        """
-        if self.key_id != key.id or generator() * scalar(self.secret) != key.share_point(self.trustee):
-            raise ShareMismatch(f"trustee {self.trustee}: the share is not of this key")
-
-    def encode(self) -> bytes:
-        """Encode for a keystore, which seals it: these bytes are not encrypted."""
-        return _SHARE_HEAD + self.key_id + self.trustee.to_bytes(2, "big") + encode_scalar(self.secret)
-
-    @classmethod
-    def decode(cls, data: bytes) -> KeyShare:
-        """Read what `encode` wrote.
-
-        Raises:
-            EncodingRefused: other bytes.
-        """
-        if len(data) != _SHARE_BYTES or not data.startswith(_SHARE_HEAD):
-            raise EncodingRefused(f"expected the {_SHARE_BYTES} bytes of a share of a deposit's key")
-        body = data[len(_SHARE_HEAD) :]
-        trustee = int.from_bytes(body[WORD_BYTES : WORD_BYTES + 2], "big")
-        try:
-            secret = decode_scalar(body[WORD_BYTES + 2 :])
-        except DepositError as err:
-            raise EncodingRefused(f"a share: {err}") from err
-        return cls(trustee, secret, Digest(body[:WORD_BYTES]))
 
 
 def evaluate(coefficients: list[int], x: int) -> int:

@@ -30,9 +30,9 @@ from py_arkworks_bls12381 import G1Point
 from privacy.curve import BASE_PRIME, COORDINATE_BYTES
 from privacy.deposit.errors import LogarithmNotFound, TableInvalid, ValueOutOfRange
 from privacy.deposit.points import generator, scalar
+from privacy.deposit.sizes import BOUND_MAX
 from privacy.files import write_whole
 
-BOUND_MAX: Final = 1 << 40
 TABLE_BITS_MIN: Final = 8
 TABLE_BITS_MAX: Final = 22
 _P = mpz(BASE_PRIME)

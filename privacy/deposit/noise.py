@@ -10,17 +10,13 @@ C. Schnorr, M. Jakobsson, Security of Signed ElGamal Encryption (ASIACRYPT 2000)
 
 from __future__ import annotations
 
-from privacy.deposit.elgamal import CIPHERTEXT_BYTES, Ciphertexts, Values, encrypt, randomness
+from privacy.deposit.elgamal import Ciphertexts, Values, encrypt, randomness
 from privacy.deposit.errors import DepositError, NoiseRefused
 from privacy.deposit.keys import DepositKey
-from privacy.deposit.proofs import PROOF_BYTES, Proof, coefficients, fold, is_possession, prove_possession
+from privacy.deposit.proofs import Proof, coefficients, fold, is_possession, prove_possession
+from privacy.deposit.sizes import PROOF_BYTES, noise_size
 from privacy.encoding import keccak, tagged_hash
 from privacy.prg import CURVE_ORDER
-
-
-def noise_size(count: int) -> int:
-    """Return the bytes of one trustee's encrypted noise for that many result cells."""
-    return count * CIPHERTEXT_BYTES + PROOF_BYTES
 
 
 def encrypt_noise(key: DepositKey, noise: Values, seed: bytes, *, trustee: int, session: bytes) -> bytes:

@@ -15,14 +15,13 @@ from py_arkworks_bls12381 import G1Point
 from privacy.deposit.decrypt import combine_verified, decrypt_partially, verify_partial
 from privacy.deposit.elgamal import Ciphertexts
 from privacy.deposit.errors import DepositError, NoiseRefused, PartialInvalid, RiderRefused, SumsDisputed
-from privacy.deposit.keys import KeyShare
 from privacy.deposit.logarithms import LogTable
 from privacy.deposit.noise import read_noise
 from privacy.deposit.points import generator, scalar
 from privacy.deposit.riders import key_of_cells, unseal
-from privacy.deposit.terms import DepositPlan, deposit_terms
+from privacy.deposit.shares import KeyShare
+from privacy.deposit.terms import DepositPlan, deposit_terms, value_bounds
 from privacy.encoding import keccak, tagged_hash
-from privacy.lanes import value_bound
 from privacy.plan import Plan
 from privacy.session import Session
 
@@ -194,16 +193,6 @@ def require_values(plan: Plan, opening: Opening, values: Sequence[int]) -> None:
     for place, (value, bound, point) in enumerate(pairs):
         if abs(value) > bound or generator() * scalar(value) != point:
             raise SumsDisputed(f"value {place} is not what the partial decryptions give")
-
-
-def value_bounds(plan: Plan) -> list[int]:
-    """Return the bound on each value, noise included."""
-    bounds: list[int] = []
-    for lane in plan.lanes:
-        bounds += [value_bound(lane, rows=plan.rows_max, contributors=plan.holders)] * (
-            lane.bins * plan.groups
-        )
-    return bounds
 
 
 _Verified = tuple[Ciphertexts, dict[int, list[G1Point]]]

@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from py_arkworks_bls12381 import G1Point, Scalar
 
 from privacy.deposit.errors import LengthMismatch, PointOutsideSubgroup, PointRefused, ScalarRefused
+from privacy.deposit.sizes import POINT_BYTES
 from privacy.encoding import WORD_BYTES
 from privacy.prg import CURVE_ORDER, derive_key, reduce_mod
 
-POINT_BYTES: Final = 96
 STATISTICAL_BITS: Final = 80
 _DIGITS_MAX = 9
 _LEAST_ORDER = 3  # of a point outside the subgroup, modulo the subgroup: the cofactor's least prime factor

@@ -27,10 +27,10 @@ from privacy.deposit.points import (
     multiply_sum,
     scalar,
 )
+from privacy.deposit.sizes import PROOF_BYTES
 from privacy.encoding import WORD_BYTES, keccak, tagged_hash
 from privacy.prg import CURVE_ORDER
 
-PROOF_BYTES: Final = 2 * WORD_BYTES
 COEFFICIENT_BYTES: Final = 16
 
 

@@ -17,13 +17,10 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from numpy.typing import NDArray
 
-from privacy.deposit.decrypt import partial_size
-from privacy.deposit.elgamal import CIPHERTEXT_BYTES
 from privacy.deposit.errors import RiderRefused
+from privacy.deposit.sizes import CIPHERTEXT_BYTES, KEY_CELLS, sealed_size
 from privacy.encoding import WORD_BYTES
 
-KEY_CELLS: Final = 8
-TAG_BYTES: Final = 16
 _CELL_BITS: Final = 32
 _NONCE: Final = bytes(12)  # each key seals one message
 
@@ -51,11 +48,6 @@ def key_of_cells(cells: Sequence[int], index: int) -> bytes:
     if len(own) != KEY_CELLS or any(not 0 <= cell < 1 << _CELL_BITS for cell in own):
         raise RiderRefused("its region of the sum holds no key")
     return b"".join(cell.to_bytes(_CELL_BITS // 8, "big") for cell in own)
-
-
-def sealed_size(count: int) -> int:
-    """Return the bytes of a sealed rider for that many values."""
-    return count * CIPHERTEXT_BYTES + partial_size(count) + TAG_BYTES
 
 
 def seal(key: bytes, session: bytes, index: int, sums: bytes, partial: bytes) -> bytes:

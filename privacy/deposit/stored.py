@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from privacy.deposit.cube import CELLS_MAX, Cube
 from privacy.deposit.errors import DepositInvalid
 from privacy.deposit.keys import DepositKey
-from privacy.deposit.points import POINT_BYTES
+from privacy.deposit.sizes import POINT_BYTES
 from privacy.encoding import canonical_json, keccak, parse_canonical_json, tagged_hash
 from privacy.errors import NotCanonical, PlanInvalid
 from privacy.types import DIGEST_BYTES, Digest, from_decimal, from_hex, require_members, to_hex

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from privacy.columns import Column
 from privacy.deposit.cube import Cube
 from privacy.deposit.errors import CubeInvalid, FilterTooLong, FilterUndecided
-from privacy.deposit.total import Selection
+from privacy.deposit.selection import Selection
 from privacy.dimensions import Dimension
 from privacy.lanes import lane_key
 from privacy.plan import Plan

@@ -10,10 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from privacy.deposit.cube import Cube, make_lane
 from privacy.deposit.errors import CubeInvalid, DepositError, FilterTooLong, FilterUndecided
 from privacy.deposit.keys import TRUSTEES_MAX, DepositKey
-from privacy.deposit.logarithms import BOUND_MAX
-from privacy.deposit.noise import noise_size
-from privacy.deposit.points import encode_points, generator
-from privacy.deposit.riders import KEY_CELLS, sealed_size
+from privacy.deposit.sizes import BOUND_MAX, KEY_CELLS, POINT_BYTES, noise_size, sealed_size
 from privacy.deposit.stored import DepositHeader
 from privacy.deposit.subcube import require_decided
 from privacy.dimensions import Dimension
@@ -251,7 +248,18 @@ class DepositPlan:
 
     @classmethod
     def from_json(cls, value: Any) -> DepositPlan:
-        """Read what `to_json` wrote.
+        """Read what `to_json` wrote, and check the joint key.
+
+        Raises:
+            PlanInvalid: a member is missing, unknown or malformed, or the key is none.
+        """
+        terms = cls.raw_from_json(value)
+        terms.require_valid()
+        return terms
+
+    @classmethod
+    def raw_from_json(cls, value: Any) -> DepositPlan:
+        """Read what `to_json` wrote; the key's points are not checked, see `DepositKey`.
 
         Raises:
             PlanInvalid: a member is missing, unknown or malformed.
@@ -262,7 +270,7 @@ class DepositPlan:
             raise PlanInvalid(f"deposit.trustees must name 1 to {TRUSTEES_MAX} accounts")
         trustees = tuple(sorted(Address(from_hex("trustee", each, ADDRESS_BYTES)) for each in listed))
         try:
-            key = DepositKey.from_json(
+            key = DepositKey.raw_from_json(
                 {
                     "threshold": members["threshold"],
                     "key": members["key"],
@@ -272,6 +280,17 @@ class DepositPlan:
         except DepositError as err:
             raise PlanInvalid(f"deposit: {err}") from err
         return cls(key, trustees, Digest(from_hex("deposit.root", members["root"], DIGEST_BYTES)))
+
+    def require_valid(self) -> None:
+        """Require that the joint key is one.
+
+        Raises:
+            PlanInvalid: it is none.
+        """
+        try:
+            self.key.require_valid()
+        except DepositError as err:
+            raise PlanInvalid(f"deposit: {err}") from err
 
     def cells(self, plan: Plan) -> int:
         """See `PlanTerms`: the key of each trustee has a region of its own."""
@@ -308,6 +327,15 @@ def deposit_terms(plan: Plan) -> DepositPlan:
         PlanInvalid: it has none.
     """
     return require_terms(plan.terms, PlanKind.DEPOSIT, DepositPlan)
+
+
+def value_bounds(plan: Plan) -> list[int]:
+    """Return the bound on each value, noise included."""
+    bounds: list[int] = []
+    for lane in plan.lanes:
+        bound = value_bound(lane, rows=plan.rows_max, contributors=plan.holders)
+        bounds += [bound] * (lane.bins * plan.groups)
+    return bounds
 
 
 def deposit_policy(policy: Policy) -> DepositPolicy:
@@ -357,7 +385,7 @@ def _read_key(fields: Fields) -> tuple[tuple[Address, ...], DepositKey]:
 
 def _no_key() -> DepositKey:
     """Return a key that stands in for one that could not be read; what has it is refused."""
-    point = encode_points([generator()])
+    point = b"\xff" * POINT_BYTES  # no point: whoever used it would be refused
     return DepositKey(1, point, (point,))
 
 

@@ -5,10 +5,8 @@ Both are one pure function a file, so that they run here, in processes, or on a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import starmap
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,69 +15,14 @@ from py_arkworks_bls12381 import G1Point
 from privacy.deposit.elgamal import Ciphertexts
 from privacy.deposit.errors import DepositInvalid, PointRefused, SelectionInvalid
 from privacy.deposit.parallel import Mapper
-from privacy.deposit.points import POINT_BYTES, are_in_subgroup, decode_curve_points, encode_points
+from privacy.deposit.points import are_in_subgroup, decode_curve_points, encode_points
+from privacy.deposit.selection import Selection
+from privacy.deposit.sizes import POINT_BYTES
 from privacy.deposit.stored import BLOCK_CELLS, FRAGMENT_CELLS, Deposit
 from privacy.encoding import WORD_BYTES
 from privacy.prg import derive_key
 
-RESULTS_MAX: Final = 1 << 17
-
 Integers = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which cells of a deposit add up to each result cell; a cell may be in several.
-
-    Attributes:
-        cells: ascending.
-        results: the result cell of each.
-        count: the number of result cells; one without cells is the sum of none, zero.
-    """
-
-    cells: Integers = field(repr=False)
-    results: Integers = field(repr=False)
-    count: int
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.count <= RESULTS_MAX:
-            raise SelectionInvalid(f"expected 1 to {RESULTS_MAX} result cells, got {self.count}")
-        if len(self.cells) != len(self.results) or bool(np.any(np.diff(self.cells) < 0)):
-            raise SelectionInvalid("expected cells in ascending order, with one result each")
-        if len(self.cells) and (
-            self.cells[0] < 0 or self.results.min() < 0 or self.results.max() >= self.count
-        ):
-            raise SelectionInvalid("a cell or result below zero, or beyond the last result")
-
-    @classmethod
-    def of_ranges(cls, ranges: Sequence[Sequence[tuple[int, int]]]) -> Selection:
-        """Select ranges of cells, first and one past the last, for each result cell.
-
-        Raises:
-            SelectionInvalid: ranges of one result cell that are empty, not ascending or overlap.
-        """
-        for number, own in enumerate(ranges):
-            ends = [end for each in own for end in each]
-            if any(first >= last for first, last in own) or ends != sorted(ends):
-                raise SelectionInvalid(f"result cell {number}: ranges must be ascending and not overlap")
-        return cls.of_cells(
-            [np.concatenate([np.empty(0, np.int64), *starmap(np.arange, own)]) for own in ranges]
-        )
-
-    @classmethod
-    def of_cells(cls, lists: Sequence[Integers]) -> Selection:
-        """Select ascending cells for each result cell.
-
-        Raises:
-            SelectionInvalid: cells of one result cell that are not ascending, or repeated.
-        """
-        for number, own in enumerate(lists):
-            if bool(np.any(np.diff(own) <= 0)):
-                raise SelectionInvalid(f"result cell {number}: cells must be ascending and different")
-        cells = np.concatenate([np.empty(0, np.int64), *lists])
-        results = np.repeat(np.arange(len(lists), dtype=np.int64), [len(own) for own in lists])
-        order = np.argsort(cells, kind="stable")
-        return cls(cells[order], results[order], len(lists))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +90,12 @@ def sum_fragment(job: SumJob) -> tuple[list[int], bytes]:
     return list(totals), encode_points(point for pair in totals.values() for point in pair)
 
 
+def fragments_of(selection: Selection) -> list[int]:
+    """Return the files that have selected cells, ascending: a sum is one job for each."""
+    found: list[int] = np.unique(selection.cells // FRAGMENT_CELLS).tolist()
+    return found
+
+
 def check_points(deposit: Deposit, rand: bytes, *, mapper: Mapper = map) -> None:
     """Require every point of a deposit to be in the subgroup; a trustee does so once, before it registers the deposit.
 
@@ -178,10 +127,9 @@ def check_fragment(job: CheckJob) -> int:
 
 
 def _sum_jobs(deposit: Deposit, selection: Selection) -> Iterator[SumJob]:
-    cells = selection.cells
-    fragments = np.unique(cells // FRAGMENT_CELLS)
-    ends = np.searchsorted(cells, (fragments + 1) * FRAGMENT_CELLS).tolist()
-    for fragment, start, end in zip(fragments.tolist(), [0, *ends], ends, strict=False):
+    cells, fragments = selection.cells, fragments_of(selection)
+    ends = np.searchsorted(cells, [(each + 1) * FRAGMENT_CELLS for each in fragments]).tolist()
+    for fragment, start, end in zip(fragments, [0, *ends], ends, strict=False):
         yield SumJob(deposit, fragment, cells[start:end], selection.results[start:end])
 
 

@@ -23,7 +23,7 @@ from privacy.deposit.elgamal import encrypt_columns
 from privacy.deposit.errors import DepositInUse, DepositInvalid, LengthMismatch
 from privacy.deposit.keys import DepositKey
 from privacy.deposit.parallel import Mapper
-from privacy.deposit.points import POINT_BYTES
+from privacy.deposit.sizes import POINT_BYTES
 from privacy.deposit.stored import (
     BLOCK_CELLS,
     LEAVES_FILE,

@@ -18,11 +18,12 @@ from privacy import ristretto, voprf
 from privacy.deposit.ceremony import Announcement, Complaints, Deal
 from privacy.deposit.decrypt import decrypt_partially, verify_partial
 from privacy.deposit.elgamal import Ciphertexts, encrypt
-from privacy.deposit.keys import DepositKey, KeyShare
+from privacy.deposit.keys import DepositKey
 from privacy.deposit.logarithms import LogTable
 from privacy.deposit.noise import encrypt_noise, read_noise
 from privacy.deposit.points import decode_curve_points, decode_points, encode_points
 from privacy.deposit.proofs import Proof
+from privacy.deposit.shares import KeyShare
 from privacy.deposit.stored import (
     LEAVES_FILE,
     MANIFEST_FILE,

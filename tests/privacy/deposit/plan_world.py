@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from privacy.deposit import Ciphertexts, encrypt, encrypt_noise
 from privacy.deposit.opening import Noise, Opening, open_riders, partial_of, sum_noise
-from privacy.deposit.riders import KEY_CELLS, seal
+from privacy.deposit.riders import seal
+from privacy.deposit.sizes import KEY_CELLS
 from privacy.deposit.terms import DepositPlan, deposit_terms
 from privacy.plan import Plan
 from privacy.planning import build_plan

@@ -11,7 +11,8 @@ from privacy.deposit.blst import Blst, BlstUnusable, open_blst
 from privacy.deposit.elgamal import VALUE_BOUND, arithmetic
 from privacy.deposit.errors import PointRefused
 from privacy.deposit.fixed_base import FACTOR_BYTES, Arkworks, Columns, factor_digits
-from privacy.deposit.points import POINT_BYTES, encode_points, generator
+from privacy.deposit.points import encode_points, generator
+from privacy.deposit.sizes import POINT_BYTES
 from privacy.prg import CURVE_ORDER
 from tests.privacy.deposit.deposit_world import ORDER_THREE, key, outside
 

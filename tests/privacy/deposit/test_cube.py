@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privacy.columns import Column, ColumnType, Role
-from privacy.deposit import Cube, CubeLane, CubeRows, bound_units, make_lane, tabulate
+from privacy.deposit import Cube, CubeLane, CubeRows, bound_units, make_lane
 from privacy.deposit.cube import CONTENT_MAX
 from privacy.deposit.errors import CubeInvalid, RowsRefused
+from privacy.deposit.tabulate import tabulate
 from privacy.dimensions import Dimension
 from privacy.lanes import LaneKey, LaneKind, Setting, derive_lane, value_bound
 from privacy.types import Digest

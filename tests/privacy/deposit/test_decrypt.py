@@ -8,8 +8,9 @@ from py_arkworks_bls12381 import G1Point
 
 from privacy.deposit import Ciphertexts, combine, decrypt_partially, encrypt, partial_size, verify_partial
 from privacy.deposit.errors import PartialInvalid, PartialsTooFew, PointOutsideSubgroup, ShareMismatch
-from privacy.deposit.keys import KeyShare
-from privacy.deposit.points import POINT_BYTES, decode_points, encode_points, generator
+from privacy.deposit.points import decode_points, encode_points, generator
+from privacy.deposit.shares import KeyShare
+from privacy.deposit.sizes import POINT_BYTES
 from tests.privacy.deposit.deposit_world import (
     CONTEXT,
     ORDER_THREE,

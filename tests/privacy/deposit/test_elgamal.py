@@ -13,7 +13,8 @@ from privacy.curve_reference import decode_point as reference_point
 from privacy.deposit import CIPHERTEXT_BYTES, Ciphertexts, encrypt
 from privacy.deposit.elgamal import VALUE_BOUND, randomness
 from privacy.deposit.errors import LengthMismatch, PointOutsideSubgroup, ValueOutOfRange
-from privacy.deposit.points import POINT_BYTES, encode_points, generator, scalar
+from privacy.deposit.points import encode_points, generator, scalar
+from privacy.deposit.sizes import POINT_BYTES
 from tests.privacy.deposit.deposit_world import CONTEXT, ORDER_THREE, SEED, decrypted, key, values_of
 
 

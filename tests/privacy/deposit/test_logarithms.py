@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from privacy.deposit import LogTable, table_bits
 from privacy.deposit.errors import LogarithmNotFound, TableInvalid, ValueOutOfRange
-from privacy.deposit.logarithms import BOUND_MAX
 from privacy.deposit.points import generator, scalar
+from privacy.deposit.sizes import BOUND_MAX
 from tests.privacy.deposit.deposit_world import logarithms
 
 REACH = 1 << 10

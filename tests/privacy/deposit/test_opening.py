@@ -5,7 +5,8 @@ import pytest
 from privacy.deposit.errors import LogarithmNotFound, RiderRefused, SumsDisputed
 from privacy.deposit.opening import find_values, require_values, sum_noise
 from privacy.deposit.points import encode_points
-from privacy.deposit.riders import KEY_CELLS, seal, unseal
+from privacy.deposit.riders import seal, unseal
+from privacy.deposit.sizes import KEY_CELLS
 from privacy.plan import Plan
 from tests.privacy.deposit.deposit_world import TRUSTEES, logarithms, outside
 from tests.privacy.deposit.plan_world import (

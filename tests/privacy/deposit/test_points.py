@@ -9,7 +9,6 @@ from py_ecc.optimized_bls12_381.optimized_curve import G1, multiply, normalize
 from privacy.curve import BASE_PRIME
 from privacy.deposit.errors import LengthMismatch, PointOutsideSubgroup, PointRefused, ScalarRefused
 from privacy.deposit.points import (
-    POINT_BYTES,
     are_in_subgroup,
     decode_curve_points,
     decode_points,
@@ -21,6 +20,7 @@ from privacy.deposit.points import (
     require_subgroup,
     scalar,
 )
+from privacy.deposit.sizes import POINT_BYTES
 from privacy.prg import CURVE_ORDER
 from tests.privacy.deposit.deposit_world import ORDER_THREE, outside
 

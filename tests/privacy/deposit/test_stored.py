@@ -13,7 +13,7 @@ import pytest
 
 from privacy.deposit import Deposit, DepositHeader, Selection, check_points, sum_cells, write_deposit
 from privacy.deposit.errors import DepositInUse, DepositInvalid, LengthMismatch, SelectionInvalid
-from privacy.deposit.points import POINT_BYTES
+from privacy.deposit.sizes import POINT_BYTES
 from privacy.deposit.stored import BLOCK_CELLS, FRAGMENT_CELLS, fragment_name, leaf_of, tree_root
 from privacy.types import Digest
 from tests.privacy.deposit.deposit_world import (

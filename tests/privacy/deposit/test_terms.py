@@ -1,24 +1,25 @@
 """Policies and plans over an encrypted deposit: what they fix, what a cube cannot answer, and which cells a plan adds up."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from privacy.deposit.logarithms import BOUND_MAX
-from privacy.deposit.noise import noise_size
-from privacy.deposit.opening import value_bounds
-from privacy.deposit.riders import KEY_CELLS, sealed_size
+import privacy
+from privacy.deposit.points import encode_points, generator
+from privacy.deposit.sizes import BOUND_MAX, KEY_CELLS, noise_size, sealed_size
 from privacy.deposit.subcube import plan_selection
-from privacy.deposit.terms import DepositPlan, deposit_policy
+from privacy.deposit.terms import DepositPlan, deposit_policy, value_bounds
+from privacy.encoding import canonical_json
 from privacy.errors import PlanInvalid, PlanRejected, PolicyInvalid
 from privacy.plan import Plan
 from privacy.planning import verify_plan
 from privacy.policy import Policy
 from privacy.terms import PlanKind
-from privacy.types import Address, Digest
-from tests.privacy.deposit.deposit_world import TRUSTEES, ceremony, key
+from privacy.types import Address, Digest, to_hex
+from tests.privacy.deposit.deposit_world import ORDER_THREE, TRUSTEES, ceremony, key
 from tests.privacy.deposit.plan_world import (
     ROOT,
     key_member,
@@ -116,6 +117,43 @@ def test_a_plan_is_verified_and_read_back() -> None:
     assert plan.bundle_rider_size == noise_size(plan.values)
     assert plan.input_rider_size == sealed_size(plan.values)
     assert [terms(plan).trustee_of(account) for account in ceremony().trustees] == list(range(TRUSTEES))
+
+
+@pytest.mark.parametrize(
+    "point",
+    [bytes(96), ORDER_THREE, b"\xff" * 96, encode_points([generator()])],
+    ids=["infinity", "subgroup", "curve", "polynomial"],
+)
+@pytest.mark.parametrize("is_joint", [True, False])
+def test_whoever_reads_a_policy_or_plan_refuses_points_that_are_no_key(point: bytes, is_joint: bool) -> None:
+    trustees = key_member()["trustees"]
+    account = next(iter(trustees))
+    bad = {"key": to_hex(point)} if is_joint else {"trustees": {**trustees, account: to_hex(point)}}
+    assert "key" in problems(changed(**bad))
+    value = make_plan().to_json()
+    value["deposit"] |= bad
+    readers = [
+        lambda: Plan.from_json(value),
+        lambda: Plan.from_bytes(canonical_json(value)),
+        lambda: DepositPlan.from_json(value["deposit"]),
+    ]
+    for read in readers:
+        with pytest.raises(PlanInvalid, match=r"joint key|polynomial"):
+            read()
+
+
+def test_only_a_verification_reads_plans_without_checking_points() -> None:
+    """`raw_from_json` is for those who check by a library of their own."""
+    root = Path(privacy.__file__).parent.parent
+    names = ("api", "benchmarks", "cli", "client", "exchange", "holder", "ledger", "privacy")
+    found = {
+        str(path.relative_to(root))
+        for name in names
+        for path in (root / name).rglob("*.py")
+        if "raw_from_json" in path.read_text("utf-8") or "read_plan_terms" in path.read_text("utf-8")
+    }
+    known = {"privacy/deposit/keys.py", "privacy/deposit/terms.py", "privacy/terms.py", "privacy/plan.py"}
+    assert found == known | {"client/verify.py", "client/answering.py"}
 
 
 def test_a_plan_of_another_root_or_key_differs() -> None:
