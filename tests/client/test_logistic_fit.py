@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn import linear_model
 
 from client.buyer import Buyer
 from client.errors import FitImpossible, QueryRejected, RequestExpired, StoreError
@@ -23,7 +24,6 @@ from tests.privacy.logistic_world import simulated_rows
 from tests.privacy.noise_world import fresh_noise
 from tests.privacy.plan_world import Row, params_of, sums_of
 
-linear_model: Any = pytest.importorskip("sklearn.linear_model")
 QUESTION = LogisticQuestion("power", "paid", ("kwh", "age"), where="town = 'east'")
 BUDGET = FitBudget(rho_micro=900_000, steps=6)
 ROWS = 1800  # at three holders together

@@ -1,11 +1,11 @@
 """Newton's steps from noisy answers: to scikit-learn's coefficients, within the stated error, from anywhere near."""
 
 from decimal import Decimal
-from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sklearn import linear_model
 
 from client.newton import MOVE_MAX, Answered, Coefficients, Scale, zeros
 from privacy.logistic import term_pairs
@@ -13,7 +13,6 @@ from tests.privacy.logistic_world import gaussians, simulated_rows
 
 Floats = NDArray[np.float64]
 SCALE = Scale((10.0, -3.0), (4.0, 0.5))
-linear_model: Any = pytest.importorskip("sklearn.linear_model")
 
 
 def ask(

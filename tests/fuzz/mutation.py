@@ -237,7 +237,9 @@ def _dump(value: Any, draw: Draw) -> bytes:
     text = json.dumps(
         value, ensure_ascii=not canonical, sort_keys=canonical, separators=(",", ":") if canonical else None
     )
-    return text.encode("utf-8", "surrogatepass")
+    return text.encode(
+        "utf-8", "backslashreplace" if draw.below(4) else "surrogatepass"
+    )  # as JSON escapes it, too
 
 
 def _changed(value: Any, draw: Draw, others: Sequence[bytes], depth: int) -> Any:

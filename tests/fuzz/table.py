@@ -17,6 +17,9 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "chains": ("evidence", "nodes", "receipts"),
     "exchanges": ("bodies", "replies"),
     "stored": ("audits", "settings", "stored"),
+    "verdicts": ("openings", "verdicts", "rooms"),
+    "parties": ("ceremonies", "relays"),
+    "kept": ("kept",),
 }
 """Module of `tests.fuzz.families` → its families. Names stand here so that listing them imports nothing."""
 

@@ -12,18 +12,28 @@ import httpx
 import pytest
 
 from api.body import require_json
-from client.errors import ExchangeReplyInvalid, StoreError
+from cli.broker import problem
+from cli.errors import CliError
+from cli.licence.client import CityClient, Speaker
+from client.errors import ExchangeProblem, ExchangeReplyInvalid, ModelInvalid, StoreError
 from client.losses import known_lines
 from client.market import Market
+from client.models import Model
 from client.types import LocalState, StoredRequest
 from exchange.errors import SettingsInvalid as ExchangeSettingsInvalid
 from exchange.settings import Settings
+from holder.epoch import EpochFile
+from holder.errors import ExchangeProblem as HolderExchangeProblem
 from holder.errors import SettingsInvalid as HolderSettingsInvalid
+from holder.errors import StoreError as HolderStoreError
+from holder.exchange_client import ExchangeClient
 from holder.settings import settings_from_mapping
+from holder.trustee import TrusteeKeys
 from ledger.abi import decode_revert
 from ledger.encoding import parse_json, require_shallow
 from ledger.errors import ChainUnreachable, MalformedValue
 from ledger.licences.errors import BackfillRefused, Malformed
+from ledger.licences.keys import SigningKey
 from ledger.licences.mapping import BackfillMapping
 from ledger.licences.template import Template
 from ledger.log.batch import decode_evidence
@@ -219,3 +229,91 @@ def test_a_deployment_file_whose_name_is_no_unicode_is_refused_with_a_message_th
     with pytest.raises(HolderSettingsInvalid) as refusal:
         settings_from_mapping(given, tmp_path)
     assert str(refusal.value).encode()
+
+
+_NO_UNICODE = (
+    b'{"title":"\\ud800","detail":"\\udfff","type":"a:\\ud800","violations":[{"message":"\\ud800"}]}'
+)
+
+
+def _answering(status: int, content: bytes) -> httpx.MockTransport:
+    return httpx.MockTransport(lambda _: httpx.Response(status, content=content))
+
+
+def test_a_problem_that_is_no_unicode_is_told_in_unicode() -> None:
+    transport, request_id = _answering(422, _NO_UNICODE), Digest(bytes(32))
+    with (
+        Market("http://a.example", BUYER, transport=transport) as market,
+        pytest.raises(ExchangeProblem) as to_buyer,
+    ):
+        market.request(request_id)
+    with (
+        ExchangeClient("http://a.example", BUYER, transport=transport) as exchange,
+        pytest.raises(HolderExchangeProblem) as to_holder,
+    ):
+        exchange.request(request_id)
+    http = httpx.Client(transport=transport, base_url="http://a.example")
+    with CityClient("http://a.example", http=http) as city, pytest.raises(CliError) as to_department:
+        city.city()
+    for told in (to_buyer, to_holder, to_department):
+        assert "\\ud800" in str(told.value)
+        assert str(told.value).encode()
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"null", b"[]", b"1", b"[" * 5000])
+def test_an_error_whose_body_is_no_problem_is_told_by_its_status(content: bytes) -> None:
+    assert problem(httpx.Response(502, content=content)) == "HTTP 502"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{}",
+        b'{"origin":"\\ud800"}',
+        b'{"error":{}}',
+        b'{"items":1}',
+        b'{"items":[1]}',
+        b'{"index":"x","leaf":"00"}',
+        b'{"slots":[1]}',
+    ],
+)
+def test_a_city_that_answers_in_another_form_is_a_named_error(content: bytes) -> None:
+    http = httpx.Client(transport=_answering(200, content), base_url="http://a.example")
+    key = SigningKey.generate("EdDSA", bytes(32))
+    asked: list[Callable[[CityClient], Any]] = [
+        CityClient.anchors,
+        CityClient.nonce,
+        lambda city: city.origin,
+        lambda city: city.uses("a"),
+        lambda city: city.submit("a"),
+        lambda city: city.reserve(Speaker("11330200MB15", key), 1),
+    ]
+    with CityClient("http://a.example", http=http) as city:
+        for ask in asked:
+            with pytest.raises(CliError):
+                ask(city)
+
+
+@pytest.mark.parametrize("name", ["\ud800", "", "a\n", "x" * 129])
+def test_a_model_whose_feature_has_no_name_that_can_be_shown_is_refused(name: str) -> None:
+    with pytest.raises(ModelInvalid) as refusal:
+        Model.from_mapping({"weights": {"kwh": "0.25", name: "-2"}})
+    assert "0.25" not in str(refusal.value)
+    assert str(refusal.value).encode()
+
+
+@pytest.mark.parametrize("content", [b"7" * 5000, "²".encode(), b"-1", b"\xff"])
+def test_an_epoch_that_is_no_number_is_an_error_of_the_store(content: bytes, tmp_path: Any) -> None:
+    path = tmp_path / "epoch"
+    path.write_bytes(content)
+    with pytest.raises(HolderStoreError):
+        EpochFile(path).read()
+
+
+@pytest.mark.parametrize("content", [b"0", b"xy", b"\xff"])
+def test_a_damaged_note_of_what_a_share_serves_is_an_error_of_the_store(
+    content: bytes, tmp_path: Any
+) -> None:
+    (tmp_path / f"{bytes(32).hex()}.deposit").write_bytes(content)
+    with pytest.raises(HolderStoreError):
+        TrusteeKeys(tmp_path, BUYER).bound(bytes(32))

@@ -35,10 +35,21 @@ SLOW = {
     "verify_plan of a score": 40,
     "ValueState.from_bytes": 60,
     "parse_query of a join": 60,
+    "parse_query of a deposit": 40,
+    "a trustee's sealed sums": 60,
+    "verify_receipt of a deposit": 60,
+    "a quote": 40,
+    "judge, complaints": 60,
+    "a joint key for a policy": 40,
+    "Model.from_file": 60,
+    "a value side's messages": 15,
+    "a trustee's messages": 60,
+    "ValueReplay.of": 60,
+    "value_reopen": 60,
 }
 """Decoders that take a millisecond or more: fewer mutations."""
 
-ALIKE = {"parse_query of a join"}
+ALIKE = {"parse_query of a join", "parse_query of a deposit"}
 """Decoders that another one shows to be quick: without long inputs."""
 
 

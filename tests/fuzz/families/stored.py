@@ -22,6 +22,7 @@ from client.vault import Vault as BuyerVault
 from exchange.errors import ExchangeError
 from exchange.settings import AdmissionTerms, Settings
 from holder.audit_bundle import AuditBundle, AuditedAsset, SealedFor
+from holder.audit_messages import OPENING, AuditMessages, Entry, decode_entries, seal_entries
 from holder.audit_seal import SEED_USE, AuditContext, AuditSecrets, open_box, seal, stored_boxes
 from holder.errors import HolderError
 from holder.settings import settings_from_mapping
@@ -221,8 +222,28 @@ def _audit() -> bytes:
         session=bytes(range(32)),
         plan={"version": "1"},
         asset=AuditedAsset(_ID, 1, "用电", {"version": "1"}),
-        sealed=(SealedFor(recipient, _box(), _box()),),
+        sealed=(SealedFor(recipient, _box(), _box(), _box()),),
     ).to_bytes()
+
+
+_ENTRIES = (Entry(OPENING, 1, b"opening"), Entry(1, 2, bytes(40)), Entry(1, 3, b""), Entry(2, 1, bytes(9)))
+
+
+def _messages(path: Path) -> list[bytes]:
+    """Read the file of messages that a holder brought; its records are opened as they are asked for."""
+    with AuditMessages(path, bytes(32), _context()) as messages:
+        return [payload for sender in range(4) for kind in range(5) for payload in messages.of(kind, sender)]
+
+
+def _entry_written(entries: list[Entry]) -> bytes:
+    encoded = [each.to_bytes() for each in entries]
+    return b"".join(len(each).to_bytes(4, "big") + each for each in encoded)
+
+
+def _resealed(data: bytes) -> list[bytes]:
+    """What stands in the records is the holder's choice: `u32 length ‖ entry`, sealed here one by one."""
+    sealed = seal_entries(decode_entries(data), bytes(32), _context())
+    return _in_file(_messages)(b"".join(sealed))
 
 
 def _export() -> bytes:
@@ -258,6 +279,25 @@ FAMILIES = {
             lambda data: open_box(data, _regulator(), _context(), use=SEED_USE),
             (HolderError,),
             lambda: [_box()],
+        ),
+        Decoder(
+            "AuditMessages",
+            _in_file(_messages),
+            (HolderError, PrivacyError),
+            lambda: [b"", b"".join(seal_entries(_ENTRIES, bytes(32), _context()))],
+        ),
+        Decoder(
+            "AuditMessages, opened",
+            _resealed,
+            (HolderError, PrivacyError),
+            lambda: [_entry_written(list(_ENTRIES))],
+        ),
+        Decoder(
+            "decode_entries",
+            decode_entries,
+            (PrivacyError,),
+            lambda: [b"", _entry_written(list(_ENTRIES))],
+            _entry_written,
         ),
         Decoder(
             "ChainFacts.from_bytes",
