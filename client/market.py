@@ -31,7 +31,7 @@ from client.types import (
     RequestView,
     Transaction,
 )
-from ledger.encoding import parse_hex, parse_json
+from ledger.encoding import parse_hex, parse_json, printable
 from ledger.errors import MalformedValue
 from ledger.http_auth import SignedAuth
 from ledger.signing import Signer
@@ -264,9 +264,9 @@ def _problem(response: httpx.Response) -> ExchangeProblem:
     )
     return kind(
         status=status,
-        type_=str(problem.get("type", "about:blank")),
-        title=str(problem.get("title") or response.reason_phrase or f"status {status}"),
-        detail=str(problem.get("detail") or ""),
+        type_=printable(problem.get("type", "about:blank")),
+        title=printable(problem.get("title") or response.reason_phrase or f"status {status}"),
+        detail=printable(problem.get("detail") or ""),
         violations=tuple(map(_read_violation, violations)) if isinstance(violations, list) else (),
     )
 
@@ -275,9 +275,9 @@ def _read_violation(value: Any) -> Violation:
     given = value if isinstance(value, dict) else {}
     column, line, position = given.get("column"), given.get("line"), given.get("position")
     return Violation(
-        rule=str(given.get("rule", "unknown")),
-        message=str(given.get("message", "")),
-        column=None if column is None else str(column),
+        rule=printable(given.get("rule", "unknown")),
+        message=printable(given.get("message", "")),
+        column=None if column is None else printable(column),
         line=line if isinstance(line, int) else None,
         position=position if isinstance(position, int) else None,
     )

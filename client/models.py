@@ -40,7 +40,8 @@ class Model:
         """
         fields = Fields(value, NAME)
         weights = fields.child("weights")
-        found = {str(name): weights.decimal(str(name)) for name in weights.names()}
+        names = [weights.check_text(str(name), str(name)) for name in weights.names()]
+        found = {name: weights.decimal(name) for name in names}
         if not 1 <= len(found) <= SCORE_FEATURES_MAX:
             fields.problem("weights", f"1 to {SCORE_FEATURES_MAX} features", len(found))
         intercept = fields.decimal("intercept") if fields.has("intercept") else Decimal(0)

@@ -7,17 +7,19 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import httpx
 
 from cli.broker import problem
 from cli.errors import CliError
-from ledger.encoding import parse_json
-from ledger.errors import MalformedValue
+from ledger.encoding import parse_json, printable
+from ledger.errors import LedgerError, MalformedValue
 
 if TYPE_CHECKING:
     from ledger.licences.keys import SigningKey
+
+T = TypeVar("T")
 
 TIMEOUT_S: Final = 30.0
 
@@ -99,7 +101,9 @@ class CityClient:
     @property
     def origin(self) -> str:
         """The log's origin."""
-        return str(self.city()["origin"])
+        from ledger.licences.identifiers import require_origin
+
+        return self._read(self.city(), lambda city: require_origin(city["origin"]))
 
     def checkpoint(self, *, is_cosigned: bool = True) -> str:
         """Return the newest checkpoint, by default the newest that a quorum cosigned."""
@@ -116,7 +120,7 @@ class CityClient:
 
     def nonce(self) -> str:
         """Return a fresh challenge for a presentation."""
-        return str(self._json("POST", "/nonces")["nonce"])
+        return self._read(self._json("POST", "/nonces"), lambda given: str(given["nonce"]))
 
     def verify(
         self, presentation: str, *, nonce: str | None = None, audience: str | None = None
@@ -143,10 +147,7 @@ class CityClient:
 
     def uses(self, presentation: str) -> list[dict[str, Any]]:
         """List the uses of a licence to its holder, who presents it for that purpose."""
-        items: list[dict[str, Any]] = self._json(
-            "POST", "/licences/uses", body={"presentation": presentation}
-        )["items"]
-        return items
+        return self._read(self._json("POST", "/licences/uses", body={"presentation": presentation}), _items)
 
     def erase(self, presentation: str) -> dict[str, Any]:
         """Have the service destroy a credential and its salts, on its holder's word."""
@@ -154,15 +155,16 @@ class CityClient:
 
     def anchors(self) -> list[dict[str, Any]]:
         """List the anchors, newest first."""
-        items: list[dict[str, Any]] = self._json("GET", "/anchors")["items"]
-        return items
+        return self._read(self._json("GET", "/anchors"), _items)
 
     # --- for departments, registrar and operator -------------------------------------------------------------
 
     def reserve(self, speaker: Speaker, count: int) -> list[tuple[int, int]]:
         """Reserve status slots: (list, index) each."""
         found = self._signed("POST", "/slots", "reserve_slots", {"count": str(count)}, speaker)
-        return [(int(number), int(index)) for number, index in found["slots"]]
+        return self._read(
+            found, lambda given: [(int(number), int(index)) for number, index in given["slots"]]
+        )
 
     def find(self, speaker: Speaker, identifier: str) -> dict[str, Any]:
         """Look a licence of the speaker's own up by its identifier."""
@@ -196,9 +198,8 @@ class CityClient:
         headers = {"content-type": "application/x-ndjson"}
         outcome = self._json("POST", "/licence-events", content=line, headers=headers)
         if "error" in outcome:
-            error = outcome["error"]
-            raise ServiceRefused(409, str(error["type"]).rpartition(":")[2], str(error["detail"]))
-        return Receipt(int(outcome["index"]), bytes.fromhex(outcome["leaf"]))
+            raise self._read(outcome["error"], _refusal_of_event)
+        return self._read(outcome, lambda given: Receipt(int(given["index"]), bytes.fromhex(given["leaf"])))
 
     # --- transport -------------------------------------------------------------------------------------------
 
@@ -240,6 +241,17 @@ class CityClient:
             raise CliError(f"{self.url}{path}: expected a JSON object, got {type(value).__name__}")
         return value
 
+    def _read(self, value: Any, read: Callable[[Any], T]) -> T:
+        """Read a value out of an answer.
+
+        Raises:
+            CliError: it is not there, or has another form.
+        """
+        try:
+            return read(value)
+        except (KeyError, TypeError, ValueError, OverflowError, LedgerError) as err:
+            raise CliError(f"{self.url} does not answer as it should: {type(err).__name__}") from err
+
     def _send(
         self,
         method: str,
@@ -269,7 +281,19 @@ class CityClient:
 
 def _refusal(answer: httpx.Response) -> ServiceRefused:
     try:
-        kind = str(answer.json().get("type", "")).rpartition(":")[2]
-    except (json.JSONDecodeError, AttributeError):
-        kind = ""
-    return ServiceRefused(answer.status_code, kind, problem(answer))
+        body = parse_json(answer.content)
+    except MalformedValue:
+        body = None
+    kind = printable(body.get("type", "")) if isinstance(body, dict) else ""
+    return ServiceRefused(answer.status_code, kind.rpartition(":")[2], problem(answer))
+
+
+def _refusal_of_event(error: Any) -> ServiceRefused:
+    return ServiceRefused(409, printable(error["type"]).rpartition(":")[2], printable(error["detail"]))
+
+
+def _items(given: Any) -> list[dict[str, Any]]:
+    items = given["items"]
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise TypeError("expected a list of objects")
+    return items
