@@ -40,8 +40,9 @@ class Model:
         """
         fields = Fields(value, NAME)
         weights = fields.child("weights")
-        names = [weights.check_text(str(name), str(name)) for name in weights.names()]
-        found = {name: weights.decimal(name) for name in names}
+        found = {name: weights.decimal(name) for name in map(str, weights.names())}
+        for name in found:
+            weights.check_text(name, name)
         if not 1 <= len(found) <= SCORE_FEATURES_MAX:
             fields.problem("weights", f"1 to {SCORE_FEATURES_MAX} features", len(found))
         intercept = fields.decimal("intercept") if fields.has("intercept") else Decimal(0)

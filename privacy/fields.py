@@ -66,7 +66,7 @@ class Fields:
         """Record every member that nobody asked for."""
         for name in self._members:
             if name not in self._seen:
-                known = ", ".join(sorted(self._seen))
+                known = _escaped(", ".join(sorted(self._seen)))
                 self.problems.append(f"{self._at(str(name))}: unknown field, known are {known}")
 
     def require_clean(self) -> None:
@@ -164,8 +164,7 @@ class Fields:
             seen.add(key(value))
 
     def _at(self, name: str) -> str:
-        path = ".".join(part for part in (self.path, name) if part) or "policy"
-        return path.encode("utf-8", "backslashreplace").decode("utf-8")  # a name may hold lone surrogates
+        return _escaped(".".join(part for part in (self.path, name) if part) or "policy")
 
 
 def as_integer(value: Any) -> int | None:
@@ -177,6 +176,11 @@ def as_integer(value: Any) -> int | None:
         if digits.isascii() and digits.isdigit() and str(int(value)) == value:
             return int(value)
     return None
+
+
+def _escaped(names: str) -> str:
+    """Return names for a message: they may hold lone surrogates."""
+    return names.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _shown(value: Any) -> str:

@@ -12,9 +12,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import settings
 
 if TYPE_CHECKING:  # the whole product: only those who use it pay for its imports
     from tests.stack import Stack
+
+if settings.get_current_profile_name() == "default":  # `tests.whole` has another one, with more
+    settings.register_profile("small", max_examples=40)
+    settings.load_profile("small")
 
 STACKS = {"stack": "stack", "postgres_stack": "postgres-stack"}  # fixture: group of tests that share it
 
@@ -26,6 +31,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for fixture in STACKS.keys() & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.stack)
             item.add_marker(pytest.mark.xdist_group(STACKS[fixture]))
+        if _shares_what_its_module_makes(item) and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
+def _shares_what_its_module_makes(item: pytest.Item) -> bool:
+    """Say whether a test uses a fixture that its module makes once: on two workers it would be made twice."""
+    definitions = item._fixtureinfo.name2fixturedefs if isinstance(item, pytest.Function) else {}
+    return any(each[-1].scope == "module" for each in definitions.values())
 
 
 @pytest.fixture(scope="session")

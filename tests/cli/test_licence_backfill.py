@@ -241,6 +241,7 @@ def test_killed_in_the_middle_it_had_anchored_and_goes_on_to_the_end(city: City,
             assert verdict_with_anchor(city, book, row) is State.VALID
 
 
+@pytest.mark.slow
 def test_without_witnesses_and_chain_it_goes_on_says_so_and_makes_good_afterwards(
     city: City, tmp_path: Path
 ) -> None:
@@ -271,6 +272,7 @@ def stop_keeping_state(anvil: Anvil) -> None:
     anvil.process = None
 
 
+@pytest.mark.slow
 def test_the_command_says_what_is_cosigned_and_anchored(city: City, tmp_path: Path) -> None:
     work = city.work(tmp_path / "rows.parquet", 300)
     words = ["--mapping", str(work.mapping), "--city", str(work.city), "--key", str(work.key)]

@@ -412,6 +412,7 @@ def test_demo_on_the_census_table_agrees_with_pandas(tmp_path: Path) -> None:
     assert sum(cells) / len(cells) >= 0.95, (sum(cells), len(cells))
 
 
+@pytest.mark.slow
 def test_chinese_names_everywhere_and_postgresql_underneath(tmp_path: Path, postgres_server: str) -> None:
     import sqlalchemy as sa
 
