@@ -61,7 +61,7 @@ def test(
         if full
         else ["-m", "not slow"]
     )
-    extra = context.args or ["-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadgroup"]
+    extra = context.args or ["-n", str(min(4, len(os.sched_getaffinity(0)))), "--dist", "loadgroup"]
     command = [sys.executable, "-m", "pytest", *selection, *extra]
     raise typer.Exit(subprocess.run(command, cwd=repository_root(), env=environment, check=False).returncode)
 
