@@ -7,7 +7,7 @@ import inspect
 import os
 import subprocess
 import sys
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -20,6 +20,9 @@ FULL = (
     "Everything, whole size, with a table of it: kill pairs, attacks, audits, properties, and ten minutes of fuzzing for each "
     "family of decoders. Takes hours."
 )
+
+TEST_WORKERS: Final = 4
+"""Also where there are two cores: many tests wait for blocks."""
 
 # name -> module of `benchmarks`
 BENCHMARKS = {
@@ -61,7 +64,7 @@ def test(
         if full
         else ["-m", "not slow"]
     )
-    extra = context.args or ["-n", str(min(4, len(os.sched_getaffinity(0)))), "--dist", "loadgroup"]
+    extra = context.args or ["-n", str(TEST_WORKERS), "--dist", "loadgroup"]
     command = [sys.executable, "-m", "pytest", *selection, *extra]
     raise typer.Exit(subprocess.run(command, cwd=repository_root(), env=environment, check=False).returncode)
 

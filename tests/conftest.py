@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # the whole product: only those who use it pay for its import
     from tests.stack import Stack
 
 if settings.get_current_profile_name() == "default":  # `tests.whole` has another one, with more
-    settings.register_profile("small", max_examples=40)
+    settings.register_profile("small", max_examples=25)
     settings.load_profile("small")
 
 STACKS = {"stack": "stack", "postgres_stack": "postgres-stack"}  # fixture: group of tests that share it

@@ -138,7 +138,7 @@ class LogTable:
             raise TableInvalid("a table of logarithms that is damaged")
         keys = np.frombuffer(data, dtype="<u8", count=1 << bits, offset=5)
         steps = np.frombuffer(data, dtype="<u4", count=1 << bits, offset=5 + (8 << bits))
-        return cls(bits, keys, steps)
+        return cls(bits, keys.copy(), steps.copy())  # aligned: else every search would copy them
 
     def find(self, points: Sequence[G1Point], bounds: Sequence[int]) -> list[int]:
         """Return m of each point m·G.

@@ -377,6 +377,8 @@ def census_demo(home: Path, census: str, *more: str) -> dict[str, Any]:
     return demo(home, *words, "--block-time", "0.4", *more)
 
 
+@pytest.mark.slow
+@pytest.mark.demo
 def test_demo_on_the_census_table_is_near_what_pandas_says(tmp_path: Path) -> None:
     frame = census_frame()
     census = (ADULT / "by_education_and_sex.sql").read_text(encoding="utf8")
@@ -413,6 +415,7 @@ def test_demo_on_the_census_table_agrees_with_pandas(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.demo
 def test_chinese_names_everywhere_and_postgresql_underneath(tmp_path: Path, postgres_server: str) -> None:
     import sqlalchemy as sa
 

@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("licence-demo")]
 
 
+@pytest.mark.slow
+@pytest.mark.demo
 def test_the_demo_prints_one_object_and_every_step_holds(tmp_path: Path) -> None:
     environment = {**os.environ, "SHUYAO_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(

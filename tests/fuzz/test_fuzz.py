@@ -21,7 +21,7 @@ from tests.fuzz.draw import Draw
 from tests.fuzz.mutation import hostile, mutate
 
 SECONDS = int(os.environ.get("SHUYAO_FUZZ_SECONDS", "600"))
-EXECUTIONS = 100
+EXECUTIONS = 60
 SLOW = {
     "PublicKey.verify": 40,
     "keystore.load": 12,
