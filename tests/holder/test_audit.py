@@ -512,3 +512,9 @@ def test_seeds_appear_in_no_log_message_event_error_bundle_or_database(tmp_path:
             str(int.from_bytes(secret, "big")).encode(),
         ):
             assert form not in everything
+
+
+def test_a_plain_sum_brings_no_messages(tmp_path: Path) -> None:
+    case = Case(tmp_path, until=Stage.CONTRIBUTED)
+    case.bundle()
+    assert case.messages.read_bytes() == b""

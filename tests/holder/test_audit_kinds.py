@@ -594,9 +594,3 @@ def test_the_share_of_the_joint_key_is_in_nothing_that_the_regulator_gets(deposi
     in_the_open = deposited.messages.read_bytes() + bundle.to_bytes()
     for secret in (deposited.source.seed, sealing_key(deposited.source)):
         assert secret not in in_the_open
-
-
-def test_a_plain_sum_brings_no_messages(tmp_path: Path) -> None:
-    case = Case(tmp_path, until=Stage.CONTRIBUTED)
-    case.bundle()
-    assert case.messages.read_bytes() == b""
