@@ -58,6 +58,7 @@ def test(
         **os.environ,
         "PYTHONPATH": str(repository_root()),
         "SHUYAO_FUZZ_SECONDS": str(fuzz_seconds),
+        "PYTHONDONTWRITEBYTECODE": "",  # they start hundreds of processes: each would compile everything again
     }
     selection = (
         ["--override-ini=addopts=-ra --strict-markers --import-mode=importlib", "-p", "tests.whole"]
