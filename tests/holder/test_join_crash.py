@@ -14,7 +14,7 @@ from ledger.types import Digest
 from privacy.messages import Kind, decode_frame
 from privacy.terms import PlanKind
 from tests.holder.join_world import SHORT, JoinWorld, customer, meter, parts_sent
-from tests.holder.test_crash import Killed, Tripwire
+from tests.holder.test_crash import Killed, Tripwire, kills
 from tests.holder.world import Member
 
 
@@ -66,11 +66,16 @@ def arm(member: Member, place: str, *, after: bool) -> None:
     setattr(owner, method, Tripwire(owner, method, after=after))
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize(
-    "place", ["state", "part on disk", "part sent", "receipt", "fetched", "vector", "forgotten"]
+    ("victim", "place", "after"),
+    kills(
+        [("matcher", 0), ("value side", 1)],
+        [
+            (each, each)
+            for each in ("state", "part on disk", "part sent", "receipt", "fetched", "vector", "forgotten")
+        ],
+    ),
 )
-@pytest.mark.parametrize("victim", [0, 1], ids=["matcher", "value side"])
 def test_a_kill_at_any_place_of_the_rounds_changes_nothing(
     world: JoinWorld, victim: int, place: str, after: bool
 ) -> None:
