@@ -167,7 +167,7 @@ class Round:
 
 def run() -> dict[str, Any]:
     """Measure both at each size."""
-    env = machine(("numpy", "cryptography", "coincurve"))
+    env = machine(("numpy", "cryptography", "coincurve", "pynacl"))
     figures: dict[str, float] = {}
     targets: dict[str, Target] = {}
     _completed(SIZES[0])  # first calls

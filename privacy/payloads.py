@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from itertools import pairwise
 from struct import Struct
 
 from privacy.errors import BadUnmask, PayloadMalformed
@@ -67,7 +66,7 @@ class Unmask:
 
     def __post_init__(self) -> None:
         owners = [share.owner for share in self.shares]
-        if any(second <= first for first, second in pairwise(owners)):
+        if owners != sorted(set(owners)):
             raise PayloadMalformed("unmask: one share for each holder that shared, ascending")
         if any(not 0 <= share.share < FIELD_PRIME for share in self.shares):
             raise PayloadMalformed("unmask: a share must be below 2^255 − 19")

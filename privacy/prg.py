@@ -7,10 +7,12 @@ Source: docs/protocol.md §0 and §5.
 """
 
 import hmac
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
 from privacy.encoding import TAG_PREFIX
@@ -50,7 +52,8 @@ class MaskedVector:
     """An accumulator: d cells in Z_2^64 and one lane in Z_q, to which masks are added in place.
 
     Attributes:
-        cells: a writable vector that belongs to the accumulator.
+        cells: a vector that belongs to the accumulator or, if it is read-only, to somebody else: then what is first
+            added makes one of its own, which costs no pass over it more.
         lane: reduced mod q.
     """
 
@@ -64,6 +67,13 @@ class MaskedVector:
         return cls(np.zeros(cells, dtype=np.uint64), 0)
 
     @classmethod
+    def of_signed(cls, cells: NDArray[np.integer[Any]], lane: int) -> "MaskedVector":
+        """Start from signed cells, which stay as they are, and a lane that is reduced mod q."""
+        view = np.ascontiguousarray(cells, dtype=np.int64).view(np.uint64)
+        view.flags.writeable = False
+        return cls(view, lane)
+
+    @classmethod
     def of_payload(cls, payload: bytes, *, sender: int | None = None) -> "MaskedVector":
         """Parse cells and lane from the wire.
 
@@ -71,7 +81,7 @@ class MaskedVector:
             PayloadMalformed: not 8·d + 32 bytes with 1 ≤ d ≤ 2^17, or a lane that is not below q.
         """
         cells, lane = _parse(payload, sender)
-        return cls(cells.astype(np.uint64), lane)
+        return cls(cells, lane)
 
     def payload(self) -> bytes:
         """Encode as d little-endian u64 and one word."""
@@ -88,59 +98,64 @@ class MaskedVector:
         if len(cells) != len(self.cells):
             message = f"a vector must have {len(self.cells)} cells, not {len(cells)}"
             raise PayloadMalformed(message, sender=sender)
-        np.add(self.cells, cells, out=self.cells)
+        self._combine(np.add, cells)
         self.lane = (self.lane + lane) % CURVE_ORDER
 
     def add_mask(self, key: bytes) -> None:
         """Add PRG(key)."""
-        self.lane = (self.lane + self._apply(np.add, _mask_stream(key))) % CURVE_ORDER
+        self.lane = (self.lane + self._apply(np.add, _write_mask, key)) % CURVE_ORDER
 
     def subtract_mask(self, key: bytes) -> None:
         """Subtract PRG(key)."""
-        self.lane = (self.lane - self._apply(np.subtract, _mask_stream(key))) % CURVE_ORDER
+        self.lane = (self.lane - self._apply(np.subtract, _write_mask, key)) % CURVE_ORDER
 
     def add_pad(self, key: bytes) -> None:
         """Add the buyer's pad of a holder."""
-        self.lane = (self.lane + self._apply(np.add, _pad_stream(key))) % CURVE_ORDER
+        self.lane = (self.lane + self._apply(np.add, _write_pad, key)) % CURVE_ORDER
 
     def subtract_pad(self, key: bytes) -> None:
         """Subtract the buyer's pad of a holder."""
-        self.lane = (self.lane - self._apply(np.subtract, _pad_stream(key))) % CURVE_ORDER
+        self.lane = (self.lane - self._apply(np.subtract, _write_pad, key)) % CURVE_ORDER
 
-    def _apply(self, operation: np.ufunc, stream: CipherContext) -> int:
+    def _apply(self, operation: np.ufunc, write: Callable[[bytes, memoryview], None], key: bytes) -> int:
         """Add or subtract the cells of a key stream; return what it holds for the Z_q lane."""
-        size = UNIFORM_BYTES + CELL_BYTES * len(self.cells)
-        if self._stream is None:
-            self._stream = np.empty(size, dtype=np.uint8)  # kept: a new one for each mask costs a third of it
+        if self._stream is None:  # kept: a new one for each mask costs a third of it
+            self._stream = np.empty(UNIFORM_BYTES + CELL_BYTES * len(self.cells), dtype=np.uint8)
         buffer = self._stream
-        stream.update_into(_ZEROS[:size], buffer.data)
-        operation(self.cells, buffer[UNIFORM_BYTES:].view(_WIRE), out=self.cells)
+        write(key, buffer.data)
+        self._combine(operation, buffer[UNIFORM_BYTES:].view(_WIRE))
         return int.from_bytes(buffer[:UNIFORM_BYTES].tobytes(), "little") % CURVE_ORDER
 
+    def _combine(self, operation: np.ufunc, cells: Cells) -> None:
+        """Add or subtract cells, in place once the accumulator has its own."""
+        self.cells = operation(self.cells, cells, out=self.cells if self.cells.flags.writeable else None)
 
-def _mask_stream(key: bytes) -> CipherContext:
-    """Return PRG(key) between holders: AES-256-CTR, first counter block 2.
+
+def _write_mask(key: bytes, into: memoryview) -> None:
+    """Fill a buffer with PRG(key) between holders: AES-256-CTR, first counter block 2.
 
     It is the stream inside GCM with a nonce of zeros. OpenSSL 4.0 has wide AES instructions for GCM and not for CTR:
     a vector takes 80 µs instead of 105, although GCM's tag, which nobody reads, is computed too.
 
     Source: NIST SP 800-38A §6.5; NIST SP 800-38D §7.1 (inc32 of J0 is the first counter block).
     """
-    return Cipher(algorithms.AES(key), modes.GCM(_ZERO_NONCE)).encryptor()
+    encryptor = Cipher(algorithms.AES(key), modes.GCM(_ZERO_NONCE)).encryptor()
+    encryptor.update_into(_ZEROS[: len(into)], into)
 
 
-def _pad_stream(key: bytes) -> CipherContext:
-    """Return the buyer's pad: ChaCha20, which a contract can recompute (contracts/src/ChaCha20.sol).
+def _write_pad(key: bytes, into: memoryview) -> None:
+    """Fill a buffer with the buyer's pad: ChaCha20, which a contract can recompute (contracts/src/ChaCha20.sol).
 
     Nonce and counter start at zero: the key is of one request and one holder, and is used once.
 
     Source: RFC 8439 §2.4; docs/adr/0006-buyer-pad-chacha20.md.
     """
-    return Cipher(algorithms.ChaCha20(key, _ZERO_BLOCK), None).encryptor()
+    encryptor = Cipher(algorithms.ChaCha20(key, _ZERO_BLOCK), None).encryptor()
+    encryptor.update_into(_ZEROS[: len(into)], into)
 
 
 def _parse(payload: bytes, sender: int | None) -> tuple[Cells, int]:
-    """Return a view of the cells, and the lane."""
+    """Return a read-only view of the cells, and the lane."""
     body, rest = divmod(len(payload) - LANE_BYTES, CELL_BYTES)
     if rest or not 1 <= body <= CELLS_MAX:
         message = f"a vector must be 8·d + 32 bytes with d in [1, {CELLS_MAX}], not {len(payload)}"
@@ -148,7 +163,9 @@ def _parse(payload: bytes, sender: int | None) -> tuple[Cells, int]:
     lane = int.from_bytes(payload[-LANE_BYTES:], "big")
     if lane >= CURVE_ORDER:
         raise PayloadMalformed("the last word must be below the curve order", sender=sender)
-    return np.frombuffer(payload, dtype=_WIRE, count=body), lane
+    cells = np.frombuffer(payload, dtype=_WIRE, count=body)
+    cells.flags.writeable = False  # also where the payload is no bytes object
+    return cells, lane
 
 
 def reduce_mod(stream: bytes, modulus: int) -> int:

@@ -183,7 +183,7 @@ def apply_pads(cells: SignedCells, blinding: int, pads: Collection[bytes]) -> by
     if not 1 <= len(cells) <= CELLS_MAX or not 0 <= blinding < CURVE_ORDER:
         raise AnswerMalformed(f"answer: expected 1 to {CELLS_MAX} cells and a blinding below q")
     require_cells(cells)
-    vector = MaskedVector(cells.astype(np.int64).view(np.uint64), blinding)
+    vector = MaskedVector.of_signed(cells, blinding)
     for pad in pads:
         vector.add_pad(pad)
     return vector.payload()

@@ -7,11 +7,9 @@ Source: docs/protocol.md §4 and §5.
 
 import hmac
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-
-from privacy.agreement import clamp, is_x25519_pair, x25519_shared
+from privacy.agreement import clamp, is_x25519_pair, x25519
 from privacy.decoding import decode_secret
 from privacy.errors import (
     BadUnmask,
@@ -92,9 +90,7 @@ def require_unmask(
     Raises:
         BadUnmask: naming the sender; also if it is no survivor.
     """
-    if sender not in survivors:
-        raise BadUnmask("only a survivor unmasks", sender=sender)
-    return decode_unmask(payload, sender=sender, expected=_expected_types(sharers, survivors))
+    return _require_unmask(sender, payload, survivors, _expected_types(sharers, survivors))
 
 
 def aggregate(
@@ -133,18 +129,44 @@ def aggregate(
         raise SenderUnknown("no seed hash of a holder that shared", sender=missing[0])
     messages, rejected = _usable(session, shared, survivors, unmasks)
     seeds, masks = _open_secrets(session, survivors, messages, seed_hashes, rejected)
-    total = MaskedVector.zero(cells)
     for index in survivors:
         _require_length(masked[index], index, cells)
+    keys = _mask_keys(session, survivors, seeds, masks)
+    first, *others = survivors
+    total = MaskedVector.of_payload(masked[first], sender=first)
+    for index in others:
         total.add_payload(masked[index], sender=index)
-        total.subtract_mask(self_mask_key(session, index, seeds[index]))
-    for dropped, secret in masks.items():
-        private = X25519PrivateKey.from_private_bytes(_mask_key_bytes(secret))
-        for index in survivors:
-            secret_of_pair = x25519_shared(private, session.members[index].mask_key, sender=index)
-            key = pair_mask_key(session, secret_of_pair, dropped, index)
-            (total.subtract_mask if index < dropped else total.add_mask)(key)
+    for key in keys.added:
+        total.subtract_mask(key)
+    for key in keys.subtracted:
+        total.add_mask(key)
     return Aggregate(total.payload(), tuple(rejected))
+
+
+@dataclass(frozen=True, slots=True)
+class _MaskKeys:
+    """Keys of the masks in the survivors' vectors, by what the survivors did with the mask.
+
+    All are made before a vector is touched: in turns, each pass over a vector would drive what the next key
+    agreement needs out of the processor's caches.
+    """
+
+    added: list[bytes] = field(repr=False)
+    subtracted: list[bytes] = field(repr=False)
+
+
+def _mask_keys(
+    session: Session, survivors: Sequence[int], seeds: Mapping[int, int], masks: Mapping[int, int]
+) -> _MaskKeys:
+    """Return the keys of the survivors' self masks and of their masks with those that dropped out."""
+    keys = _MaskKeys([self_mask_key(session, index, seeds[index]) for index in survivors], [])
+    for dropped, secret in masks.items():
+        private = _mask_key_bytes(secret)
+        for index in survivors:
+            shared = x25519(private, session.members[index].mask_key, sender=index)
+            key = pair_mask_key(session, shared, dropped, index)
+            (keys.added if index < dropped else keys.subtracted).append(key)
+    return keys
 
 
 def _usable(
@@ -154,9 +176,10 @@ def _usable(
     messages: dict[int, Unmask] = {}
     errors: list[ProtocolError] = []
     rejected: list[Rejected] = []
+    expected = _expected_types(sharers, survivors)
     for sender, payload in sorted(unmasks.items()):
         try:
-            messages[sender] = require_unmask(session, sender, payload, sharers=sharers, survivors=survivors)
+            messages[sender] = _require_unmask(sender, payload, survivors, expected)
         except BadUnmask as err:
             errors.append(err)
             rejected.append(Rejected(sender, None, str(err)))
@@ -178,14 +201,13 @@ def _open_secrets(
     threshold = session.params.threshold
     base = sorted(messages)[:threshold]
     weights = lagrange_weights(base)
-    columns: dict[int, dict[int, int]] = {}
-    for sender, message in messages.items():
-        for share in message.shares:
-            columns.setdefault(share.owner, {})[sender] = share.share
     alive = set(survivors)
     seeds: dict[int, int] = {}
     masks: dict[int, int] = {}
-    for owner, shares in columns.items():
+    # every message has one share of each owner, ascending: `decode_unmask` saw to it
+    for column in zip(*(message.shares for message in messages.values()), strict=True):
+        owner = column[0].owner
+        shares = {sender: share.share for sender, share in zip(messages, column, strict=True)}
         is_right = (
             _SeedCheck(session, owner, seed_hashes[owner]) if owner in alive else _MaskCheck(session, owner)
         )
@@ -229,6 +251,14 @@ class _MaskCheck:
         private = _mask_key_bytes(secret)
         is_clamped = hmac.compare_digest(clamp(private), private)
         return is_clamped and is_x25519_pair(private, self.session.members[self.owner].mask_key)
+
+
+def _require_unmask(
+    sender: int, payload: bytes, survivors: Collection[int], expected: Mapping[int, ShareType]
+) -> Unmask:
+    if sender not in survivors:
+        raise BadUnmask("only a survivor unmasks", sender=sender)
+    return decode_unmask(payload, sender=sender, expected=expected)
 
 
 def _expected_types(sharers: Collection[int], survivors: Collection[int]) -> dict[int, ShareType]:

@@ -6,7 +6,6 @@ acted upon once per request is kept by the holder's own store.
 
 from collections.abc import Collection, Mapping
 
-import numpy as np
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
@@ -108,14 +107,14 @@ def mask_input(
     if not 1 <= len(cells) <= CELLS_MAX:
         raise PayloadMalformed(f"cells: expected 1 to {CELLS_MAX}, got {len(cells)}")
     require_cells(cells)
-    vector = MaskedVector(cells.astype(np.int64).view(np.uint64), secrets.blinding)
+    # all keys first: a pass over the vector drives what key agreement needs out of the processor's caches
+    pairs = [(peer, _pair_key(secrets, session, me, peer)) for peer in peers if peer != me]
+    pad = holder_pad(session.id, me, secrets.e_private, buyer_key)
+    vector = MaskedVector.of_signed(cells, secrets.blinding)
     vector.add_mask(self_mask_key(session, me, secrets.self_seed))
-    for peer in peers:
-        if peer != me:
-            shared = secrets.mask_shared(session.members[peer].mask_key, sender=peer)
-            key = pair_mask_key(session, shared, me, peer)
-            (vector.add_mask if me < peer else vector.subtract_mask)(key)
-    vector.add_pad(holder_pad(session.id, me, secrets.e_private, buyer_key))
+    for peer, key in pairs:
+        (vector.add_mask if me < peer else vector.subtract_mask)(key)
+    vector.add_pad(pad)
     return vector.payload()
 
 
@@ -198,6 +197,11 @@ def self_mask_key(session: Session, index: int, self_seed: int) -> bytes:
 def pair_mask_key(session: Session, shared: bytes, owner: int, peer: int) -> bytes:
     """Return the key of the mask between two holders, from the X25519 secret of their mask keys."""
     return derive_key(shared, session.id, "mask", min(owner, peer), max(owner, peer))
+
+
+def _pair_key(secrets: HolderSecrets, session: Session, me: int, peer: int) -> bytes:
+    shared = secrets.mask_shared(session.members[peer].mask_key, sender=peer)
+    return pair_mask_key(session, shared, me, peer)
 
 
 def _own_row(secrets: HolderSecrets, session: Session, me: int) -> ShareRow:

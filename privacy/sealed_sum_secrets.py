@@ -8,10 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from privacy.agreement import SECP256K1_ORDER, clamp, secp256k1_public, x25519_shared
+from privacy.agreement import SECP256K1_ORDER, clamp, secp256k1_public, x25519, x25519_public
 from privacy.encoding import WORD_BYTES, keccak, tagged_hash
 from privacy.errors import SenderUnknown, StateCorrupt
 from privacy.prg import CURVE_ORDER, UNIFORM_BYTES, derive_key, reduce_mod
@@ -50,8 +49,6 @@ class HolderSecrets:
     dealing_seed: bytes = field(repr=False)
     noise_seed: bytes = field(repr=False)
     _public: PublicKeys = field(init=False, repr=False, compare=False)
-    _mask_key: X25519PrivateKey = field(init=False, repr=False, compare=False)
-    _share_key: X25519PrivateKey = field(init=False, repr=False, compare=False)
     _sealing: dict[bytes, bytes] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -65,17 +62,13 @@ class HolderSecrets:
         if not 0 <= self.self_seed < FIELD_PRIME or not 0 <= self.blinding < CURVE_ORDER:
             raise StateCorrupt("session secrets: self seed and blinding must be reduced")
         e_public = secp256k1_public(self.e_private)
-        mask_key = X25519PrivateKey.from_private_bytes(self.mask_private)
-        share_key = X25519PrivateKey.from_private_bytes(self.share_private)
         public = PublicKeys(
-            mask_key=mask_key.public_key().public_bytes_raw(),
-            share_key=share_key.public_key().public_bytes_raw(),
+            mask_key=x25519_public(self.mask_private),
+            share_key=x25519_public(self.share_private),
             e_x=e_public[1:],
             e_parity=e_public[0],
             noise_commitment=noise_commitment(self.noise_seed),
         )
-        object.__setattr__(self, "_mask_key", mask_key)
-        object.__setattr__(self, "_share_key", share_key)
         object.__setattr__(self, "_public", public)
 
     @classmethod
@@ -110,7 +103,7 @@ class HolderSecrets:
         Raises:
             WeakKey: the peer's public key has low order.
         """
-        return x25519_shared(self._mask_key, peer_key, sender=sender)
+        return x25519(self.mask_private, peer_key, sender=sender)
 
     def share_shared(self, peer_key: bytes, *, sender: int) -> bytes:
         """Return X25519(share key, a peer's), under which shares travel both ways.
@@ -120,7 +113,7 @@ class HolderSecrets:
         """
         shared = self._sealing.get(peer_key)
         if shared is None:
-            shared = self._sealing[peer_key] = x25519_shared(self._share_key, peer_key, sender=sender)
+            shared = self._sealing[peer_key] = x25519(self.share_private, peer_key, sender=sender)
         return shared
 
     def public_keys(self) -> PublicKeys:

@@ -7,6 +7,7 @@ Source: A. Shamir, How to share a secret, CACM 22 (1979); docs/protocol.md §4.
 """
 
 from collections.abc import Sequence
+from math import prod
 
 FIELD_PRIME = (1 << 255) - 19  # p
 _REDUCE_EVERY = 8  # Horner steps: x has at most 11 bits, so the accumulator stays below 350 bits
@@ -35,30 +36,23 @@ def evaluate(polynomial: Sequence[int], index: int) -> int:
     return total % FIELD_PRIME
 
 
-def lagrange_weights(indices: Sequence[int], at: int = 0) -> list[int]:
-    """Return w with f(at) = Σ w_k·f(x_k) for every polynomial f of degree below the number of holders.
+def lagrange_weights(indices: Sequence[int]) -> list[int]:
+    """Return w with f(0) = Σ w_k·f(x_k) for every polynomial f of degree below the number of holders.
 
     Args:
         indices: distinct roster indices; their points are x = index + 1.
-        at: the point x of interest; 0 gives the secret.
     """
     points = [index + 1 for index in indices]
-    numerators, denominators = [], []
-    for k, x in enumerate(points):
-        numerator = denominator = 1
-        for m, other in enumerate(points):
-            if m != k:
-                numerator = numerator * (at - other) % FIELD_PRIME
-                denominator = denominator * (x - other) % FIELD_PRIME
-        numerators.append(numerator)
-        denominators.append(denominator)
+    product = prod(points)  # the factors are small: it is cheaper to reduce once
+    numerators = [product // x % FIELD_PRIME for x in points]
+    denominators = [prod([other - x for other in points if other != x]) % FIELD_PRIME for x in points]
     inverses = _inverses(denominators)
     return [n * inverse % FIELD_PRIME for n, inverse in zip(numerators, inverses, strict=True)]
 
 
 def combine(weights: Sequence[int], shares: Sequence[int]) -> int:
     """Return Σ w_k·s_k mod p."""
-    return sum(weight * share for weight, share in zip(weights, shares, strict=True)) % FIELD_PRIME
+    return sum([weight * share for weight, share in zip(weights, shares, strict=True)]) % FIELD_PRIME
 
 
 def _inverses(values: Sequence[int]) -> list[int]:

@@ -110,6 +110,30 @@ def test_masks_and_pads_come_off_again(cells: list[int], lane: int) -> None:
     assert MaskedVector.of_payload(before).payload() == before
 
 
+@pytest.mark.parametrize("payload", [bytes(8 * 3 + 32), bytearray(8 * 3 + 32)])
+def test_a_payload_stays_as_it_came(payload: bytes) -> None:
+    before = bytes(payload)
+    vector = MaskedVector.of_payload(payload)
+    vector.add_mask(ZERO_KEY)
+    vector.add_payload(vector.payload())
+    vector.subtract_pad(ZERO_KEY)
+    assert bytes(payload) == before != vector.payload()
+
+
+@pytest.mark.parametrize("step", [1, 2, -1])
+def test_signed_cells_stay_as_they_came(step: int) -> None:
+    cells = np.repeat(np.array([-1, 2**62 - 1, 1 - 2**62], dtype=np.int64), abs(step))[::step]
+    before = cells.tolist()
+    vector = MaskedVector.of_signed(cells, 7)
+    assert vector.payload()[:24] == cells.tobytes()
+    vector.add_mask(ZERO_KEY)
+    vector.add_mask(b"\x01" * 32)
+    assert cells.tolist() == before
+    vector.subtract_mask(ZERO_KEY)
+    vector.subtract_mask(b"\x01" * 32)
+    assert (vector.cells.view(np.int64).tolist(), vector.lane) == (before, 7)
+
+
 @pytest.mark.parametrize("length", [0, 31, 32, 33, 39, 41, 8 * (1 << 17) + 40])
 def test_a_vector_of_another_length_is_refused(length: int) -> None:
     with pytest.raises(PayloadMalformed):

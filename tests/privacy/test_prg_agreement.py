@@ -2,7 +2,9 @@
 
 import pytest
 from coincurve import PrivateKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from privacy.agreement import (
     clamp,
@@ -10,10 +12,11 @@ from privacy.agreement import (
     require_x25519_public,
     secp256k1_public,
     secp256k1_shared,
+    x25519,
     x25519_public,
     x25519_shared,
 )
-from privacy.errors import WeakKey
+from privacy.errors import WeakKey, WordInvalid
 
 # RFC 7748 §5.2: scalar, u-coordinate, result
 RFC_7748 = [
@@ -42,6 +45,7 @@ LOW_ORDER = [
 @pytest.mark.parametrize("vector", RFC_7748)
 def test_x25519_matches_rfc_7748(vector: tuple[str, str, str]) -> None:
     private, public, expected = (bytes.fromhex(text) for text in vector)
+    assert x25519(private, public) == x25519(clamp(private), public) == expected
     assert x25519_shared(X25519PrivateKey.from_private_bytes(private), public) == expected
     assert x25519_shared(X25519PrivateKey.from_private_bytes(clamp(private)), public) == expected
     assert not is_x25519_pair(private, public)
@@ -56,6 +60,33 @@ def test_a_zero_result_is_refused_and_named(text: str) -> None:
     assert caught.value.sender == 5
     with pytest.raises(WeakKey):
         require_x25519_public(bytes.fromhex(text))
+
+
+@settings(deadline=None)
+@given(st.binary(min_size=32, max_size=32), st.binary(min_size=32, max_size=32))
+def test_x25519_agrees_with_openssl(private: bytes, public: bytes) -> None:
+    key = X25519PrivateKey.from_private_bytes(private)
+    assert x25519_public(private) == key.public_key().public_bytes_raw()
+    try:
+        expected = key.exchange(X25519PublicKey.from_public_bytes(public))
+    except ValueError:
+        with pytest.raises(WeakKey):
+            x25519(private, public)
+    else:
+        assert x25519(private, public) == expected
+
+
+@pytest.mark.parametrize("length", [0, 31, 33, 64])
+def test_keys_of_another_length_are_refused_before_they_are_read(length: int) -> None:
+    good = x25519_public(bytes(range(32)))
+    with pytest.raises(WeakKey, match="sender 5"):
+        x25519(bytes(range(32)), bytes(length), sender=5)
+    with pytest.raises(WeakKey):
+        require_x25519_public(bytes(length))
+    with pytest.raises(WordInvalid):
+        x25519(bytes(length), good)
+    with pytest.raises(WordInvalid):
+        x25519_public(bytes(length))
 
 
 def test_secp256k1_agreement_is_symmetric_and_affine() -> None:
