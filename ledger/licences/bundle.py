@@ -174,13 +174,12 @@ def _without_token(data: bytes) -> tuple[bytes, str | None]:
         return data, None
     end = len(data) - len(_AFTER_TOKEN)
     start = data.rfind(b'"', 0, end) + 1  # one character is found at memory speed, `_TOKEN` is not
-    token = data[start:end]
-    if not token or not data.endswith(_TOKEN, 0, start) or b"\\" in token:
+    if start == end or not data.endswith(_TOKEN, 0, start) or data.find(b"\\", start, end) >= 0:
         return data, None
-    characters = np.frombuffer(token, dtype=np.uint8)
+    characters = np.frombuffer(data, dtype=np.uint8, count=end - start, offset=start)
     if int(characters.min()) < 0x20 or int(characters.max()) > 0x7E:
         return data, None
-    return data[:start] + data[end:], token.decode("ascii")
+    return data[:start] + data[end:], str(memoryview(data)[start:end], "ascii")
 
 
 def _canonical(value: Mapping[str, Any]) -> bytes:

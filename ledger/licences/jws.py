@@ -65,10 +65,18 @@ class Jws:
         Raises:
             SignatureInvalid: the header names another key or algorithm, or the signature does not verify.
         """
+        self.verify_over(self.signing_input, key)
+
+    def verify_over(self, signing_input: bytes | memoryview, key: PublicKey) -> None:
+        """Check the signature, where the caller has the bytes under it already: a long text need not be copied for them.
+
+        Raises:
+            SignatureInvalid: as `verify`.
+        """
         if self.alg != key.alg or (self.typ != KEY_BINDING_TYP and self.kid != key.kid):
             raise SignatureInvalid(f"{self.typ} (another key or algorithm in its header)")
         try:
-            key.verify(self.signing_input, self.signature)
+            key.verify(signing_input, self.signature)
         except SignatureInvalid as err:
             raise SignatureInvalid(self.typ) from err
 

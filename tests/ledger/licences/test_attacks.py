@@ -313,11 +313,11 @@ def test_parts_that_are_too_long_are_refused_and_not_kept(case: Case) -> None:
     status = case.bundle().status
     assert status is not None
     facts._open_checkpoint.cache_clear()
-    facts._open_token.cache_clear()
+    facts.kept_tokens.cache_clear()
     long = case.bundle(checkpoint="x" * (NOTE_SIZE_MAX + 1))
     refused(case.verify(long), Reason.MALFORMED)
     refused(case.verify(case.bundle(status=replace(status, token="x" * (TOKEN_MAX + 1)))), Reason.MALFORMED)
-    assert facts._open_token.cache_info().currsize == 1  # of the first of them
+    assert facts.kept_tokens.cache_info().currsize == 1  # of the first of them
     assert facts._open_checkpoint.cache_info().currsize == 1  # of the second
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ledger.licences.bundle import Bundle, StatusPart
+from ledger.licences.encoding import b64u, parse_b64u
 from ledger.licences.events import Code, Kind, leaf_of_status_token
 from ledger.licences.leaf import FINAL
 from ledger.licences.status import slot
@@ -117,6 +118,21 @@ def test_unlogged_token_is_refused(case: Case) -> None:
     assert bundle.status is not None
     secret = StatusPart(case.city.token(0), bundle.status.inclusion)
     refused(case.verify(replace(bundle, status=secret)), Reason.STATUS_FORGED)
+
+
+def test_altered_token_is_refused_beside_the_one_whose_signature_it_has(case: Case) -> None:
+    """A verifier keeps an opened token by its signature: another text with that signature is another token, before and after."""
+    bundle = case.bundle()
+    assert bundle.status is not None and case.verify(bundle).state is State.VALID
+    token = bundle.status.token
+    header, payload, signature = token.split(".")
+    longer = parse_b64u(payload, "payload").replace(b'"ttl":', b'"ttl":1')
+    altered = f"{header}.{b64u(longer)}.{signature}"
+    refused(case.verify(replace(bundle, status=replace(bundle.status, token=altered))), Reason.STATUS_FORGED)
+    assert case.verify(bundle).state is State.VALID
+    shorter = replace(bundle, status=replace(bundle.status, token=token[1:]))
+    refused(case.verify(shorter), Reason.MALFORMED)
+    assert case.verify(bundle).state is State.VALID
 
 
 # --- time

@@ -280,6 +280,33 @@ def test_code_of_an_entry_is_what_unpacking_at_once_gives(
             assert token.code(entry) == expected >> 4 * (entry & 1) & 0xF
 
 
+@given(
+    st.binary(max_size=300),
+    st.integers(1, 40),
+    st.integers(0, 9),
+    st.lists(st.tuples(st.integers(0, 80), st.integers(0, 7)), max_size=3),
+    st.integers(0, 60),
+    st.integers(-3, 3),
+)
+@settings(max_examples=200, deadline=None)
+def test_damaged_code_tables_are_refused_as_the_system_refuses_them(
+    data: bytes, times: int, level: int, flips: list[tuple[int, int]], cut: int, off: int
+) -> None:
+    """Two verifiers with other decoders must not judge one token differently: bits change in the head of a stream, where its codes are."""
+    stream = bytearray(zlib.compress(data * times, level))
+    for at, bit in flips:
+        stream[2 + at % (len(stream) - 2)] ^= 1 << bit
+    packed = bytes(stream[: len(stream) - cut] if len(stream) - cut > 2 else stream)
+    token = replace(parse_status_token(signed(payload(StatusBits()))), packed=packed)
+    for at in {0, len(data) // 2, max(0, len(data) * times + off), LIST_BYTES - 1}:
+        expected = unpacked_at_once(packed, at)
+        if expected is None:
+            with pytest.raises(StatusListDamaged):
+                token.code(2 * at)
+        else:
+            assert token.code(2 * at) == expected & 0xF
+
+
 @settings(deadline=None)
 @given(st.binary(max_size=70), st.sampled_from("ABCQgw048-_=+/é \n"), st.integers(0, 100), st.booleans())
 def test_list_has_one_form_in_base64url(data: bytes, wrong: str, at: int, inserted: bool) -> None:
