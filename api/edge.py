@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request, Response
 
 from api.errors import CredentialsMissing, MediaTypeUnsupported
+from api.once import Call, TheCall, finished, response_of
 from api.signin import SignIn
-from api.store import EdgeStore, HttpNonce, Once, StoredAnswer
-from exchange.errors import IdempotencyKeyInvalid
+from api.store import EdgeStore, HttpNonce
 from exchange.market import Market
 from exchange.store import decode_cursor, encode_cursor
 from exchange.types import Page
@@ -24,7 +21,6 @@ from ledger.http_auth import SIGNATURE_HEADER, http_nonce, verify_http_signature
 from ledger.types import Address
 
 PAGE_DEFAULT: Final = 50
-_KEY: Final = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
 
 
 class Edge:
@@ -43,16 +39,6 @@ class Edge:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """One HTTP request as it came: its target is the path with its query, as on the request line."""
-
-    method: str
-    target: str
-    headers: Mapping[str, str]
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Speaker:
     """Who speaks: an account, proved by a signature or a session. `nonce` is that of a signed POST."""
 
@@ -66,16 +52,7 @@ def edge_of(request: Request) -> Edge:
     return edge
 
 
-async def call_of(request: Request) -> Call:
-    """Read the request in full."""
-    path = request.scope.get("raw_path") or request.scope["path"].encode()
-    query = request.scope["query_string"]
-    target = path.decode("latin-1") + ("?" + query.decode("latin-1") if query else "")
-    return Call(request.method, target, request.headers, await request.body())
-
-
 TheEdge = Annotated[Edge, Depends(edge_of)]
-TheCall = Annotated[Call, Depends(call_of)]
 
 
 def speaker_of(edge: TheEdge, call: TheCall) -> Speaker:
@@ -135,36 +112,9 @@ def once(edge: Edge, call: Call, speaker: Speaker | None, work: Callable[[], tup
     Raises:
         IdempotencyKeyInvalid, IdempotencyConflict, IdempotencyInProgress, RequestReplayed
     """
-    this = Once(
-        scope=b"" if speaker is None else bytes(speaker.address),
-        key_hash=idempotency_key_hash(call),
-        body_hash=_hash(call.method.encode(), call.target.encode(), call.body),
-        owner=edge.owner,
-        now_s=edge.now(),
-    )
+    this = call.once(b"" if speaker is None else bytes(speaker.address), owner=edge.owner, now_s=edge.now())
     known = edge.store.begin(this, None if speaker is None else speaker.nonce)
-    if known is not None:
-        return _json_response(known.status, known.body)
-    try:
-        status, body = work()
-        answer = StoredAnswer(status, json.dumps(body, ensure_ascii=False).encode())
-    except BaseException:
-        edge.store.give_up(this)
-        raise
-    edge.store.finish(this, answer)
-    return _json_response(answer.status, answer.body)
-
-
-def idempotency_key_hash(call: Call) -> bytes:
-    """Return the hash of a POST's Idempotency-Key.
-
-    Raises:
-        IdempotencyKeyInvalid: the header is missing or malformed.
-    """
-    key = call.headers.get("idempotency-key")
-    if key is None or not _KEY.fullmatch(key):
-        raise IdempotencyKeyInvalid("none" if key is None else f"{len(key)} characters")
-    return hashlib.sha256(key.encode()).digest()
+    return finished(edge.store, this, work) if known is None else response_of(known)
 
 
 def page_json(page: Page[Any], show: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
@@ -196,14 +146,3 @@ def _require_type(request: Request, expected: str) -> None:
     actual = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if actual != expected:
         raise MediaTypeUnsupported(expected)
-
-
-def _json_response(status: int, body: bytes) -> Response:
-    return Response(body, status, {"cache-control": "no-store"}, "application/json")
-
-
-def _hash(*parts: bytes) -> bytes:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "big") + part)
-    return digest.digest()

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Depends, Response
 
-from api.edge import TheCall, TheEdge, TheSpeaker, json_only, once
+from api.edge import TheEdge, TheSpeaker, json_only, once
 from api.models import LicenceIn
+from api.once import TheCall
 from api.views import time_text
 from exchange.errors import Invalid, LicenceNotAsked, NotYours
 from exchange.types import AdmittedLicence

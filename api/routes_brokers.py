@@ -6,8 +6,9 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Response
 
-from api.edge import TheCall, TheEdge, TheSpeaker, json_only, once
+from api.edge import TheEdge, TheSpeaker, json_only, once
 from api.models import ListingIn
+from api.once import TheCall
 from api.views import listing_json
 from ledger.types import digest_from_hex
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Response
 
-from api.edge import TheCall, TheEdge, ThePage, TheSpeaker, json_only, once, page_json
+from api.edge import TheEdge, ThePage, TheSpeaker, json_only, once, page_json
 from api.models import AcceptanceIn, QuoteIn, RequestIn
+from api.once import TheCall
 from api.views import quote_json, request_json, request_summary
 from ledger.types import Request, digest_from_hex
 

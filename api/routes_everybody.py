@@ -6,18 +6,9 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Response
 
-from api.edge import (
-    TheCall,
-    TheEdge,
-    ThePage,
-    TheSpeaker,
-    bearer_of,
-    idempotency_key_hash,
-    json_only,
-    once,
-    page_json,
-)
+from api.edge import TheEdge, ThePage, TheSpeaker, bearer_of, json_only, once, page_json
 from api.models import ParticipantIn, SessionIn
+from api.once import TheCall, idempotency_key_hash
 from api.views import asset_json, listing_json, participant_json, time_text
 from ledger.types import address_from_hex, digest_from_hex, to_hex
 

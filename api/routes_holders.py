@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from api.edge import TheCall, TheEdge, TheSpeaker, json_only, octets_only, once
+from api.edge import TheEdge, TheSpeaker, json_only, octets_only, once
 from api.models import AssetIn
+from api.once import TheCall
 from api.views import asset_json, receipt_json
 from ledger.types import digest_from_hex
 from privacy.policy import Policy

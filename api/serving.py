@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from socket import socket
-from typing import Any, Final
+from typing import Any, Final, TextIO, cast
 
 import structlog
 import uvicorn
@@ -22,6 +22,16 @@ QUIET: Final[dict[str, Any]] = {
 }  # of every server's configuration: the applications log and measure by themselves
 
 
+class _StandardError:
+    """Standard error as it is at each line: a process may put another stream in its place and close the former."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
 def configure_logs(level: int = logging.INFO) -> None:
     """Write logs as one JSON object a line to standard error."""
     structlog.configure(
@@ -31,7 +41,7 @@ def configure_logs(level: int = logging.INFO) -> None:
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _StandardError())),
         cache_logger_on_first_use=True,
     )
 

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    RowMapping,
     Table,
     Text,
     delete,
@@ -106,41 +107,35 @@ class StoredSession:
     expires_at: int
 
 
-class EdgeStore:
-    """The edge's tables behind one engine."""
+class AnswerStore:
+    """Answers to POSTs for their repetition, behind one engine."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         with write_transaction(engine) as connection:
-            metadata.create_all(connection)
+            metadata.create_all(connection, tables=[idempotency])
 
-    # --- POSTs that are answered once
+    def known(self, once: Once) -> StoredAnswer | None:
+        """Return what a POST was answered with before, or None if it was not yet.
 
-    def begin(self, once: Once, nonce: HttpNonce | None) -> StoredAnswer | None:
+        Raises:
+            IdempotencyConflict: the key was used for another request.
+        """
+        with read_transaction(self._engine) as connection:
+            row = _find_once(connection, once)
+        return (
+            None if row is None or row["status"] == UNFINISHED else StoredAnswer(row["status"], row["body"])
+        )
+
+    def begin(self, once: Once) -> StoredAnswer | None:
         """Note that a POST is being answered, or return what it was answered with before.
 
         Raises:
-            RequestReplayed: the signed request's nonce was seen before.
             IdempotencyConflict: the key was used for another request.
             IdempotencyInProgress: the same request is being answered.
         """
         with write_transaction(self._engine) as connection:
-            if nonce is not None:
-                _use_http_nonce(connection, nonce)
-            row = connection.execute(select(idempotency).where(_is(once))).mappings().one_or_none()
-            if row is None:
-                values = {"scope": once.scope, "key_hash": once.key_hash, "body_hash": once.body_hash}
-                fresh = {"owner": once.owner, "status": UNFINISHED, "body": b"", "created_at": once.now_s}
-                connection.execute(insert(idempotency).values({**values, **fresh}))
-                return None
-            if row["body_hash"] != once.body_hash:
-                raise IdempotencyConflict
-            if row["status"] != UNFINISHED:
-                return StoredAnswer(row["status"], row["body"])
-            if row["owner"] == once.owner:
-                raise IdempotencyInProgress
-            connection.execute(update(idempotency).where(_is(once)).values(owner=once.owner))
-            return None  # the process that began it died
+            return _begin(connection, once)
 
     def finish(self, once: Once, answer: StoredAnswer) -> None:
         """Keep the answer for repetitions."""
@@ -152,6 +147,33 @@ class EdgeStore:
         """Forget a POST that failed, so that it can be tried again under the same key."""
         with write_transaction(self._engine) as connection:
             connection.execute(delete(idempotency).where(_is(once), idempotency.c.status == UNFINISHED))
+
+    def forget_expired(self, now_s: int) -> None:
+        """Delete everything that no longer matters."""
+        with write_transaction(self._engine) as connection:
+            _forget_answers(connection, now_s)
+
+
+class EdgeStore(AnswerStore):
+    """The edge's tables behind one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        with write_transaction(engine) as connection:
+            metadata.create_all(connection)
+
+    def begin(self, once: Once, nonce: HttpNonce | None = None) -> StoredAnswer | None:
+        """Do what `AnswerStore.begin` does, and use up the nonce of a signed request with it.
+
+        Raises:
+            RequestReplayed: the signed request's nonce was seen before.
+            IdempotencyConflict: the key was used for another request.
+            IdempotencyInProgress: the same request is being answered.
+        """
+        with write_transaction(self._engine) as connection:
+            if nonce is not None:
+                _use_http_nonce(connection, nonce)
+            return _begin(connection, once)
 
     # --- sign-in
 
@@ -209,8 +231,39 @@ class EdgeStore:
         with write_transaction(self._engine) as connection:
             for table in (sign_in_nonces, sessions, http_nonces):
                 connection.execute(delete(table).where(table.c.expires_at < now_s))
-            old = idempotency.c.created_at < now_s - IDEMPOTENCY_TTL_S
-            connection.execute(delete(idempotency).where(old))
+            _forget_answers(connection, now_s)
+
+
+def _begin(connection: Connection, once: Once) -> StoredAnswer | None:
+    row = _find_once(connection, once)
+    if row is None:
+        values = {"scope": once.scope, "key_hash": once.key_hash, "body_hash": once.body_hash}
+        fresh = {"owner": once.owner, "status": UNFINISHED, "body": b"", "created_at": once.now_s}
+        connection.execute(insert(idempotency).values({**values, **fresh}))
+        return None
+    if row["status"] != UNFINISHED:
+        return StoredAnswer(row["status"], row["body"])
+    if row["owner"] == once.owner:
+        raise IdempotencyInProgress
+    connection.execute(update(idempotency).where(_is(once)).values(owner=once.owner))
+    return None  # the process that began it died
+
+
+def _find_once(connection: Connection, once: Once) -> RowMapping | None:
+    """Return the row of a POST's sender and key.
+
+    Raises:
+        IdempotencyConflict: it is of another request.
+    """
+    row = connection.execute(select(idempotency).where(_is(once))).mappings().one_or_none()
+    if row is not None and row["body_hash"] != once.body_hash:
+        raise IdempotencyConflict
+    return row
+
+
+def _forget_answers(connection: Connection, now_s: int) -> None:
+    old = idempotency.c.created_at < now_s - IDEMPOTENCY_TTL_S
+    connection.execute(delete(idempotency).where(old))
 
 
 def _is(once: Once) -> ColumnElement[bool]:

@@ -1,4 +1,4 @@
-"""A whole city's licences, or a share of them: backfilled from a department's file, found again, and replayed."""
+"""Licences of a whole city, or a share: backfilled from a file, cosigned and anchored meanwhile, found again, and replayed."""
 
 from __future__ import annotations
 
@@ -10,16 +10,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import registry
+from api.licences.settings import CitySettings
+from benchmarks import parties, registry
 from benchmarks.environment import machine
-from benchmarks.licences import BUSINESS, ISSUER, VERSION, BenchCity, CityKeys, bench_folder
+from benchmarks.licences import (
+    BUSINESS,
+    ISSUER,
+    THRESHOLD,
+    VERSION,
+    WITNESSES,
+    BenchCity,
+    CityKeys,
+    bench_folder,
+)
+from benchmarks.parties import Account, publishing
 from benchmarks.processes import Watched, two_cores, watched
 from benchmarks.report import Target, report
 from cli.errors import CliError
 from cli.home import state_root
+from cli.licence.backfill_command import PUBLISH_EVERY_S
 from ledger.licences.backfill import LICENCE_BYTES, MARGIN_BYTES
 from ledger.licences.identifiers import Identifier
+from ledger.licences.policy import City
 from ledger.licences.sdjwt import parse
+from ledger.replay.anchors import ChainFacts
 from ledger.replay.beside import Beside, Signatures
 from ledger.replay.licences import Against, replay_log
 from ledger.replay.stages import ReplayOptions
@@ -53,6 +67,10 @@ def run(scale: float = SCALE) -> dict[str, Any]:
         "backfill_cpu_us": whole.backfill.cpu_s / rows * 1e6,
         "backfill_cpu_of_the_city_on_2_cores_min": whole.backfill.cpu_s / rows / 2 * minutes,
         "backfill_peak_mb": whole.backfill.peak_mb,
+        "backfill_end_s": whole.backfill.result.end_s,
+        "anchors": whole.anchors,
+        "witnesses_cpu_s": whole.witnesses_cpu_s,
+        "chain_cpu_s": whole.chain_cpu_s,
         "bytes_a_licence": whole.disk_bytes / rows,
         "find_us": whole.find_us,
         "replay_s": whole.replay.seconds,
@@ -82,14 +100,20 @@ def run(scale: float = SCALE) -> dict[str, Any]:
 def _method(rows: int, scale: float) -> dict[str, str]:
     return {
         "licences": f"{rows:,} of {CITY:,}, scale {scale:g}, and half of it; 12 salted fields each, rows made by benchmarks/registry.py",
-        "backfill": f"one writer and {WORKERS} signing processes together on 2 cores, from Parquet to the closed book, on this disk",
-        "checked": f"{SAMPLE:,} licences found by identifier, their credentials read back; each replay found nothing",
+        "backfill": f"one writer and {WORKERS} signing processes together on 2 cores, from Parquet to the closed book, on this disk; "
+        f"published, cosigned ({THRESHOLD} of {WITNESSES}) and anchored every {PUBLISH_EVERY_S:g} s and at the end, "
+        "all in the figures",
+        "backfill_end_s": "of the backfill's seconds: from the last licence until the whole log had its quorum and was on the chain",
+        "witnesses, chain": f"{WITNESSES} processes, and anvil with a block each {parties.BLOCK_TIME_S:g} s, on any core, "
+        "as machines of their own; their CPU during the backfill is not in its figures",
+        "checked": f"{SAMPLE:,} licences found by identifier, their credentials read back; each replay found nothing, and the last "
+        "anchor of the whole log",
         "of_the_city": "measured seconds times the city's licences over those here; at scale 1 it is the measured time",
         "on_2_cores": "CPU time over two: what two cores of their own would need",
         "peak": "largest sum of resident memory of all processes seen every 0.2 s; shared pages count for each process",
         "bytes_a_licence": "blocks of the book's folder on the disk: log, evidence, index, slots, tables",
-        "replay": "published files alone, with the city's keys; 2 cores; reconcile: and the operator's book, all events' signatures "
-        "and one credential's in 1,024",
+        "replay": "published files and the chain's anchors, with the city's keys; 2 cores; reconcile: and the operator's book, "
+        "all events' signatures and one credential's in 1,024",
     }
 
 
@@ -108,40 +132,68 @@ def require_disk(rows: int) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Filled:
+    """What a backfill came to: licences logged, and seconds that publishing, cosigning and anchoring took after the last."""
+
+    done: int
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Measured:
-    """What one log cost."""
+    """What one log cost; `backfill.result` is a `Filled`."""
 
     backfill: Watched
     replay: Watched
     reconcile: Watched
     disk_bytes: int
     find_us: float
+    anchors: int
+    witnesses_cpu_s: float
+    chain_cpu_s: float
 
 
 def _measured(rows: int) -> Measured:
     cores, keys = two_cores(), CityKeys.generate()
-    with bench_folder() as folder:
+    with bench_folder() as folder, parties.running(folder, keys) as beside:
         source = folder / "rows.parquet"
         print(f"benchmark: {rows:,} licences: file, backfill, replay …", file=sys.stderr)
         registry.write(source, rows)
-        backfill = watched(_backfill, (folder, keys, source), cores=cores)
-        if backfill.result != rows:
-            raise AssertionError(f"expected {rows} licences, got {backfill.result}")
+        before = beside.cpu_s()
+        backfill = watched(_backfill, (folder, keys, source, beside.settings, beside.operator), cores=cores)
+        witnesses_s, chain_s = (now - then for now, then in zip(beside.cpu_s(), before, strict=True))
+        if backfill.result.done != rows:
+            raise AssertionError(f"expected {rows} licences, got {backfill.result.done}")
         source.unlink()
         disk_bytes = _disk_bytes(folder / "book")
         find_us = watched(_find, (folder, keys, rows), cores=cores).result
-        alone, beside = (watched(_replay, (folder, keys, rows, b), cores=cores) for b in (False, True))
-    return Measured(backfill, alone, beside, disk_bytes, find_us)
+        anchors = beside.anchors()
+        replay, reconcile = (
+            watched(_replay, (folder, rows, beside.city, anchors, is_beside), cores=cores)
+            for is_beside in (False, True)
+        )
+    anchored = sum(
+        1 for anchor in anchors.anchors if anchor.size
+    )  # the contract's own beginning is among its events
+    return Measured(backfill, replay, reconcile, disk_bytes, find_us, anchored, witnesses_s, chain_s)
 
 
-def _backfill(folder: Path, keys: CityKeys, source: Path) -> int:
+def _backfill(
+    folder: Path, keys: CityKeys, source: Path, settings: CitySettings, operator: Account
+) -> Filled:
     """Run in a process of its own."""
     city = BenchCity(folder, keys)
     city.admit()
-    done = city.backfill(source, workers=WORKERS)
-    city.publish()
+    with publishing(city, settings, operator, PUBLISH_EVERY_S) as published:
+        done = city.backfill(source, workers=WORKERS)
+        begin = time.perf_counter()
+        city.publisher.publish_histories(keys.registrar, int(time.time()))
+        faults = published.finish()
+        end_s = time.perf_counter() - begin
     city.book.close()
-    return done.done
+    if faults:
+        raise AssertionError(f"not published, cosigned and anchored at the end: {faults}")
+    return Filled(done.done, end_s)
 
 
 def _find(folder: Path, keys: CityKeys, rows: int) -> float:
@@ -161,8 +213,8 @@ def _find(folder: Path, keys: CityKeys, rows: int) -> float:
     return spent_s / SAMPLE * 1e6
 
 
-def _replay(folder: Path, keys: CityKeys, rows: int, is_beside: bool) -> None:
-    """Replay the log from its published files; with the operator's book where asked."""
+def _replay(folder: Path, rows: int, city: City, anchors: ChainFacts, is_beside: bool) -> None:
+    """Replay the log from its published files and the chain's anchors; with the operator's book where asked."""
     root = folder / "book"
     work = folder / "work"
     work.mkdir(exist_ok=True)
@@ -170,10 +222,14 @@ def _replay(folder: Path, keys: CityKeys, rows: int, is_beside: bool) -> None:
     found = replay_log(
         root / "log",
         options=ReplayOptions(rand=secrets.token_bytes(8), work=work, workers=WORKERS),
-        against=Against(city=keys.trust(), beside=beside),
+        against=Against(city=city, chain=anchors, beside=beside),
     )
     if found.findings.total or found.checkpoint.size <= rows:
         raise AssertionError(f"replay found {found.findings.by_rule} in {found.checkpoint.size} entries")
+    if anchors.head.size != found.checkpoint.size:
+        raise AssertionError(
+            f"expected {found.checkpoint.size} entries on the chain, got {anchors.head.size}"
+        )
 
 
 def _disk_bytes(folder: Path) -> int:

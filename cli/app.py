@@ -13,6 +13,7 @@ from cli import (
     authority,
     broker,
     buyer,
+    credits,
     demo_command,
     deposit,
     exchange_command,
@@ -28,6 +29,7 @@ from cli import (
 )
 from cli.errors import CliError
 from cli.licence import commands as licence
+from cli.output import visible
 
 app = typer.Typer(
     name="shuyao",
@@ -52,6 +54,13 @@ app.command("demo")(demo_command.demo)
 app.command("verify")(verify.verify)
 app.command("audit")(audit.audit)
 holder_command.app.command("audit")(audit.collect)
+holder_command.app.command("transfer")(credits.holder_transfer)
+holder_command.app.command("reclaim")(credits.holder_reclaim)
+holder_command.app.command("adopt")(credits.holder_adopt)
+broker.app.command("transfer")(credits.broker_transfer)
+broker.app.command("reclaim")(credits.broker_reclaim)
+buyer.app.command("transfer")(credits.buyer_transfer)
+buyer.app.command("reclaim")(credits.buyer_reclaim)
 app.command("replay")(replay.replay)
 app.command("present")(market_licence.present)
 app.command("up")(market_commands.up)
@@ -83,5 +92,5 @@ def main() -> None:
     try:
         app()
     except CliError as err:
-        sys.stderr.write(f"shuyao: {err}\n")
+        sys.stderr.write(f"shuyao: {visible(err, lines=True)}\n")
         raise SystemExit(2) from err

@@ -18,7 +18,7 @@ import typer
 from cli import accounts, passphrases
 from cli.errors import CliError
 from cli.home import Home, read_json
-from cli.output import console, print_json
+from cli.output import print_json, print_step, print_styled, say
 
 if TYPE_CHECKING:
     from holder.audit import AuditVerdict
@@ -75,7 +75,7 @@ def collect(
     if as_json:
         print_json(facts)
     else:
-        typer.echo(f"{path}: request {request_id.hex()[:16]}, sealed for {len(bundle.sealed)} regulator(s)")
+        say(f"{path}: request {request_id.hex()[:16]}, sealed for {len(bundle.sealed)} regulator(s)")
 
 
 def audit(
@@ -145,9 +145,8 @@ def _show(bundle: AuditBundle, verdict: AuditVerdict, *, as_json: bool) -> None:
         print_json({**who, "status": verdict.status.value, "steps": steps})
         return
     for step in verdict.steps:
-        mark = {True: "[green]✓[/green]", False: "[red]✗[/red]", None: "[yellow]?[/yellow]"}[step.ok]
-        console.print(f"{mark} {step.number} {step.name}: {step.detail}", highlight=False)
-    console.print(f"[bold]{verdict.status.value}[/bold] {to_hex(bundle.holder)}", highlight=False)
+        print_step(step.ok, step.number, f"{step.name}: {step.detail}")
+    print_styled(verdict.status.value, "bold", f" {to_hex(bundle.holder)}")
 
 
 def _write_messages(path: Path, records: Iterator[bytes], *, beside: Path) -> None:

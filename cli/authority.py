@@ -15,12 +15,13 @@ from cli import accounts, connection
 from cli.errors import CliError, named
 from cli.home import Home, read_json
 from cli.options import HomeOption, JsonOption, PassphraseOption
-from cli.output import Stages, print_json
+from cli.output import Stages, print_json, say
 
 if TYPE_CHECKING:
     from ledger.contracts import Contracts
+    from ledger.signing import Signer
     from ledger.submitter import Submitter
-    from ledger.types import Address, Call
+    from ledger.types import Address, Call, Deployment
 
 registrar = typer.Typer(help="The registrar of a market: who is admitted.", no_args_is_help=True)
 regulator = typer.Typer(help="The regulator of a market: who is stopped.", no_args_is_help=True)
@@ -40,7 +41,7 @@ DeploymentOption = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """An authority at work: the chain's address, its account, the contracts, and the one writer of its account."""
+    """An account at work: the chain's address, its account, the contracts, and the one writer of its account."""
 
     url: str
     account: Address
@@ -79,22 +80,45 @@ def open_desk(
     Raises:
         CliError: no keystore, no chain, or a refusal while it is open.
     """
+    signer = accounts.open_existing(home, who, passphrase_file).signer
+    accepted = connection.read_deployment(deployment or home.deployment)
+    url = rpc or str(read_json(home.exchange / "settings.json")["rpc_url"])
+    journal = database_url or f"sqlite:///{accounts.folder(home, who) / 'chain.db'}"
+    with desk_of(signer, url, accepted, journal) as desk:
+        yield desk
+
+
+@contextmanager
+def desk_of(
+    signer: Signer, url: str, accepted: Deployment, journal: str, *, confirmations: int = 0
+) -> Iterator[Desk]:
+    """Open what an account needs to write to the chain.
+
+    Args:
+        signer: the account.
+        url: of a node.
+        accepted: the contracts.
+        journal: database URL, where the account's transactions stand.
+        confirmations: blocks on top of a transaction's own before it is final.
+
+    Raises:
+        CliError: no chain, or a refusal while it is open.
+    """
     from ledger.chain import Chain
     from ledger.contracts import Contracts
     from ledger.database import make_engine
     from ledger.store import create_tables
     from ledger.submitter import Submitter
 
-    signer = accounts.open_existing(home, who, passphrase_file).signer
-    accepted = connection.read_deployment(deployment or home.deployment)
-    url = rpc or str(read_json(home.exchange / "settings.json")["rpc_url"])
-    engine = make_engine(database_url or f"sqlite:///{accounts.folder(home, who) / 'chain.db'}")
+    with named():
+        engine = make_engine(journal)
     try:
         with named(), Chain(url) as chain:
             contracts = Contracts(chain, accepted)
             contracts.require_deployed()  # before anything is stored that would be sent later
             create_tables(engine)
-            yield Desk(url, signer.address, contracts, Submitter(engine, chain, signer))
+            submitter = Submitter(engine, chain, signer, confirmations=confirmations)
+            yield Desk(url, signer.address, contracts, submitter)
     finally:
         engine.dispose()
 
@@ -150,7 +174,7 @@ def admit(
     if as_json:
         print_json(shown)
     else:
-        typer.echo(f"{shown['address']}: admitted as {', '.join(shown['roles'])}, of {shown['operator']}")
+        say(f"{shown['address']}: admitted as {', '.join(shown['roles'])}, of {shown['operator']}")
 
 
 @registrar.command()
@@ -177,7 +201,7 @@ def replace(
     with opened as desk, Stages(quiet=False).stage("replace", "succession on the chain"):
         call = desk.contracts.participants.replace_account(old, new, key)
         desk.execute(f"replace/{to_hex(old)}/{to_hex(new)}", call)
-    typer.echo(f"{to_hex(old)}: replaced by {to_hex(new)}")
+    say(f"{to_hex(old)}: replaced by {to_hex(new)}")
 
 
 @regulator.command()
@@ -223,7 +247,7 @@ def _set_standing(desk: Desk, account: str, *, suspended: bool) -> None:
         if participants.get(who).status is not wanted:
             call = participants.suspend(who) if suspended else participants.lift(who)
             desk.execute(f"{verb}/{to_hex(who)}/{secrets.token_hex(8)}", call)
-    typer.echo(f"{to_hex(who)}: {done}")
+    say(f"{to_hex(who)}: {done}")
 
 
 @bank.command()
@@ -253,4 +277,4 @@ def mint(
     if as_json:
         print_json({"address": to_hex(who), "amount": str(amount), "balance": str(balance)})
     else:
-        typer.echo(f"{to_hex(who)}: {amount:,} given, {balance:,} in all")
+        say(f"{to_hex(who)}: {amount:,} given, {balance:,} in all")

@@ -6,20 +6,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from cli import accounts, connection
+from cli import accounts, asking, connection
 from cli.errors import CliError, named
+from cli.expected import expected_json, show_expected
 from cli.home import Home, write_json
 from cli.options import HomeOption, JsonOption, NewHomeOption, PassphraseOption
-from cli.output import Stages, print_json, print_table
+from cli.output import Stages, print_json, print_table, say
 
 if TYPE_CHECKING:
     from client.buyer import Buyer
     from client.logistic import LogisticFit
-    from client.types import Answer, Losses, Quote
+    from client.settings import ClientSettings
+    from client.types import Quote
     from ledger.types import Digest
 
 app = typer.Typer(help="Ask questions, get verified answers.", no_args_is_help=True)
@@ -34,27 +36,39 @@ DeltaOption = Annotated[
 ModelOption = Annotated[
     Path | None,
     typer.Option(
-        "--model", help="File with the weights of SCORE, YAML or JSON; only their ciphertexts leave."
+        "--model",
+        help="File with the weights of SCORE, YAML or JSON, of which only ciphertexts leave; or ciphertexts made with `phe`.",
     ),
 ]
 PurposeOption = Annotated[str | None, typer.Option("--purpose", help="One of the policy's purposes.")]
+_ACCEPTED: Final = "acceptance handed in"
+
+
+def settings_of(home: Home) -> ClientSettings:
+    """Return the settings of an instance's buyer.
+
+    Raises:
+        CliError: it is not known where its market is.
+    """
+    from client.settings import ClientSettings
+
+    market = connection.find(home, "buyer")
+    return ClientSettings(
+        home=home.buyer,
+        exchange_url=market.exchange_url,
+        rpc_url=market.rpc_url,
+        deployment=market.deployment,
+        cache=home.cache,
+    )
 
 
 @contextmanager
 def _buyer(home: Path | None, passphrase_file: Path | None) -> Iterator[Buyer]:
     from client.buyer import Buyer
     from client.errors import QueryRejected
-    from client.settings import ClientSettings
 
     found = Home.find(home)
-    market = connection.find(found, "buyer")
-    settings = ClientSettings(
-        home=found.buyer,
-        exchange_url=market.exchange_url,
-        rpc_url=market.rpc_url,
-        deployment=market.deployment,
-        cache=found.cache,
-    )
+    settings = settings_of(found)
     signer = accounts.open_existing(found, "buyer", passphrase_file).signer
     with named(), Buyer(settings, signer) as buyer:
         try:
@@ -87,9 +101,10 @@ def _quote(
     purpose: str | None,
     delta: str | None = None,
     model: Path | None = None,
+    group_rows: int | None = None,
 ) -> Quote:
     from cli.rho import read_delta, rho_to_micro
-    from client.models import Model
+    from client.stock_models import read_model
 
     return buyer.quote(
         listing,
@@ -97,52 +112,13 @@ def _quote(
         purpose=purpose,
         rho_micro=None if rho is None else rho_to_micro(rho),
         delta=None if delta is None else read_delta(delta),
-        model=None if model is None else Model.from_file(model),
+        model=None if model is None else read_model(model),
+        group_rows=group_rows,
     )
 
 
 def _quote_text(model: Path | None) -> str:
     return "quote" if model is None else "quote; the model's weights encrypted"
-
-
-def _show_losses(losses: Losses) -> None:
-    """Show what the request costs, and what it comes to with this buyer's others on each budget line."""
-    from cli.rho import loss_row
-    from ledger.types import to_hex
-
-    rows = [["this request", *loss_row(losses.request)]]
-    rows += [[f"line {to_hex(each.line)[:18]}…, in all", *loss_row(each.loss)] for each in losses.lines]
-    print_table("privacy loss", ["of", "ρ", "ε", "δ"], rows)
-
-
-def _show_answer(answer: Answer, *, as_json: bool) -> None:
-    from ledger.types import to_hex
-
-    if as_json:
-        table = {"columns": answer.columns, "rows": answer.rows, "error95": answer.error95}
-        facts: dict[str, Any] = {
-            "request_id": to_hex(answer.request_id),
-            "receipt": str(answer.receipt_path),
-        }
-        facts["privacy_loss"] = answer.losses.to_json()
-        facts["faults"] = list(answer.faults)
-        print_json({**facts, "verified": True, "survivors": answer.survivors, "answer": table})
-        return
-    columns: list[str] = []
-    grouped = [all(row[i] is None for row in answer.error95) for i in range(len(answer.columns))]
-    for name, group in zip(answer.columns, grouped, strict=True):
-        columns += [name] if group else [name, "±95 %"]
-    rows: list[list[Any]] = []
-    for row, errors in zip(answer.rows, answer.error95, strict=True):
-        cells: list[Any] = []
-        for value, error, group in zip(row, errors, grouped, strict=True):
-            cells += [value] if group else [value, error]
-        rows.append(cells)
-    print_table(f"verified, from {answer.survivors} holders", columns, rows)
-    for fault in answer.faults:
-        typer.echo(f"left out: {fault}")
-    _show_losses(answer.losses)
-    typer.echo(f"receipt: {answer.receipt_path}")
 
 
 @app.command()
@@ -155,7 +131,7 @@ def init(
     """Say where the market is, for a buyer that shares no instance with the exchange."""
     path = Home.make(home).buyer / connection.BUYER_FILE
     write_json(path, connection.Connection.given(exchange, rpc, deployment).to_json())
-    typer.echo(f"{path}: written; `shuyao keys new buyer` makes the account")
+    say(f"{path}: written; `shuyao keys new buyer` makes the account")
 
 
 @app.command()
@@ -170,13 +146,17 @@ def listings(
         print_json(items)
         return
     for item in items:
-        policy = item["policy"]
-        rho, price = policy["rho"], policy["price"]
-        cost = f"price {price['fee_minor']} + {price['rate_minor_per_rho']} a ρ and holder"
-        title = f"{item['name']}: {item['title']} — ρ ≤ {rho['per_request']} a request, {cost}"
-        print_table(
-            title, ["column", "type", "group by", "measure", "filter"], map(_column, policy["columns"])
-        )
+        try:
+            policy = item["policy"]
+            rho, price = policy["rho"], policy["price"]
+            cost = f"price {price['fee_minor']} + {price['rate_minor_per_rho']} a ρ and holder"
+            title = f"{item['name']}: {item['title']} — ρ ≤ {rho['per_request']} a request, {cost}"
+            columns = [_column(column) for column in policy["columns"]]
+        except (LookupError, TypeError, AttributeError) as err:
+            raise CliError(
+                "the exchange does not answer as it should: expected a listing with its policy"
+            ) from err
+        print_table(title, ["column", "type", "group by", "measure", "filter"], columns)
 
 
 def _column(column: dict[str, Any]) -> list[Any]:
@@ -199,6 +179,9 @@ def quote(
     purpose: PurposeOption = None,
     delta: DeltaOption = None,
     model: ModelOption = None,
+    group_rows: Annotated[
+        int | None, typer.Option(min=1, help="The group size that errors are stated for; else 1,000.")
+    ] = None,
     home: HomeOption = None,
     passphrase_file: PassphraseOption = None,
     as_json: JsonOption = False,
@@ -207,26 +190,28 @@ def quote(
     from ledger.types import to_hex
 
     with _buyer(home, passphrase_file) as buyer, Stages(quiet=as_json).stage("quote", _quote_text(model)):
-        quoted = _quote(buyer, listing, sql, rho=rho, purpose=purpose, delta=delta, model=model)
+        asked = {"rho": rho, "purpose": purpose, "delta": delta}
+        quoted = _quote(buyer, listing, sql, **asked, model=model, group_rows=group_rows)
     facts = {
         "plan_hash": to_hex(quoted.plan_hash),
         "rho_micro": quoted.rho_micro,
         "price_minor": quoted.price_minor,
-        "answered_by": to_hex(quoted.answered_by) if quoted.answered_by else None,
+        "answered_by": to_hex(quoted.answered_by) if quoted.answered_by else None,  # at no further charge
         "kind": quoted.plan.kind.value,
         "trust": "semi-honest: holders follow the protocol"
         if quoted.is_semi_honest
         else "as docs/protocol.md has it",
     }
-    errors = [(each.column, each.error95, each.rows) for each in quoted.expected_error95]
     if as_json:
-        expected = [dict(zip(("column", "error95", "rows"), each, strict=True)) for each in errors]
         losses = quoted.losses.to_json()
-        print_json({**facts, "expected_error95": expected, "privacy_loss": losses})
+        print_json({**facts, **expected_json(quoted.expected_error95), "privacy_loss": losses})
         return
-    print_table("quote", ["what", "value"], [(name, str(value)) for name, value in facts.items()])
-    print_table("expected 95 % error", ["column", "±", "for groups of rows"], errors)
-    _show_losses(quoted.losses)
+    rows = [(name, str(value)) for name, value in facts.items() if value is not None]
+    print_table("quote", ["what", "value"], rows)
+    if quoted.answered_by:
+        say("answered before: `shuyao buyer ask` shows that answer, and charges nothing")
+    show_expected(quoted.expected_error95)
+    asking.show_losses(quoted.losses)
 
 
 @app.command()
@@ -249,16 +234,15 @@ def ask(
     with _buyer(home, passphrase_file) as buyer:
         with stages.stage("quote", _quote_text(model)):
             quoted = _quote(buyer, listing, sql, rho=rho, purpose=purpose, delta=delta, model=model)
-        with stages.stage("submit", "signed request"):
-            request_id = buyer.submit(quoted)
-        with stages.stage("answer", "holders approve, share, contribute, unmask") as stage:
-            buyer.wait(request_id, lambda progress: stage.say(progress.state))
-        with stages.stage("fetch", "fetch, unmask, verify, receipt"):
-            answer = buyer.fetch(request_id)
+        request_id, is_earlier = asking.submit(buyer, quoted, stages)
+        if not buyer.is_answered(request_id):
+            with stages.stage("answer", "holders approve, share, contribute, unmask") as stage:
+                buyer.wait(request_id, lambda progress: stage.say(progress.state))
+        answer = asking.fetch(buyer, request_id, stages)
         if accept:
-            with stages.stage("accept", "accept and settle"):
+            with stages.stage("accept", _ACCEPTED):
                 buyer.accept(request_id)
-    _show_answer(answer, as_json=as_json)
+    asking.show_answer(answer, as_json=as_json, is_earlier=is_earlier)
 
 
 @app.command()
@@ -323,13 +307,11 @@ def _show_fit(fit: LogisticFit) -> None:
     title = f"{len(fit.steps)} verified steps, ρ = {Decimal(fit.rho_micro) / 1_000_000} in all"
     print_table(title, ["term", "coefficient", "±95 % (noise)", "standard error (sample)"], shown)
     if not fit.is_settled:
-        typer.echo(
-            "not settled: most of the error is from too few steps; more of them, or a start, would help"
-        )
-    _show_losses(fit.losses)
-    typer.echo("scaled: " + ",".join(map(decimal_text, fit.scaled)))
+        say("not settled: most of the error is from too few steps; more of them, or a start, would help")
+    asking.show_losses(fit.losses)
+    say("scaled: " + ",".join(map(decimal_text, fit.scaled)))
     for answer in fit.answers:
-        typer.echo(f"receipt: {answer.receipt_path}")
+        say(f"receipt: {answer.receipt_path}")
 
 
 @app.command()
@@ -350,12 +332,11 @@ def submit(
     with _buyer(home, passphrase_file) as buyer:
         with stages.stage("quote", _quote_text(model)):
             quoted = _quote(buyer, listing, sql, rho=rho, purpose=purpose, model=model)
-        with stages.stage("submit", "signed request"):
-            request_id = to_hex(buyer.submit(quoted))
+        request_id = to_hex(asking.submit(buyer, quoted, stages)[0])
     if as_json:
         print_json({"request_id": request_id})
     else:
-        typer.echo(request_id)
+        say(request_id)
 
 
 @app.command()
@@ -367,7 +348,7 @@ def wait(
 ) -> None:
     """Wait until a request is answered on the chain."""
     stages = Stages(quiet=as_json)
-    with _buyer(home, passphrase_file) as buyer, stages.stage("answer", "waiting") as stage:
+    with _buyer(home, passphrase_file) as buyer, stages.stage("answer", "answered on the chain") as stage:
         buyer.wait(_request_id(request), lambda progress: stage.say(progress.state))
     if as_json:
         print_json({"request_id": request, "answered": True})
@@ -381,10 +362,9 @@ def fetch(
     as_json: JsonOption = False,
 ) -> None:
     """Fetch and verify an answer; writes its receipt."""
-    stages = Stages(quiet=as_json)
-    with _buyer(home, passphrase_file) as buyer, stages.stage("fetch", "fetch, unmask, verify, receipt"):
-        answer = buyer.fetch(_request_id(request))
-    _show_answer(answer, as_json=as_json)
+    with _buyer(home, passphrase_file) as buyer:
+        answer = asking.fetch(buyer, _request_id(request), Stages(quiet=as_json))
+    asking.show_answer(answer, as_json=as_json)
 
 
 @app.command()
@@ -395,9 +375,9 @@ def accept(
 ) -> None:
     """Accept a verified answer: broker and holders are paid at once."""
     stages = Stages(quiet=False)
-    with _buyer(home, passphrase_file) as buyer, stages.stage("accept", "accept and settle"):
+    with _buyer(home, passphrase_file) as buyer, stages.stage("accept", _ACCEPTED):
         buyer.accept(_request_id(request))
-    typer.echo("accepted")
+    say("accepted")
 
 
 @app.command()
@@ -410,19 +390,18 @@ def claim(
     stages = Stages(quiet=False)
     with _buyer(home, passphrase_file) as buyer, stages.stage("claim", "refund by the contract"):
         buyer.claim(_request_id(request))
-    typer.echo("refunded")
+    say("refunded")
 
 
 @app.command()
 def requests(
     home: HomeOption = None, passphrase_file: PassphraseOption = None, as_json: JsonOption = False
 ) -> None:
-    """Show every request of this buyer, and where it stands."""
-    from ledger.types import to_hex
-
+    """Show every request of this buyer, and where it stands: here, and on the chain (– was never opened)."""
     with _buyer(home, passphrase_file) as buyer:
-        rows = [(to_hex(r.request_id), r.state.value, r.listing_name, r.sql) for r in buyer.requests()]
+        rows = asking.standing_of(buyer)
     if as_json:
-        print_json([dict(zip(("request_id", "state", "listing", "sql"), row, strict=True)) for row in rows])
+        names = ("request_id", "state", "chain_state", "listing", "sql")
+        print_json([dict(zip(names, row, strict=True)) for row in rows])
     else:
-        print_table("requests", ["request", "state", "listing", "question"], rows)
+        print_table("requests", ["request", "here", "on the chain", "listing", "question"], rows)

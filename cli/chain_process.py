@@ -74,13 +74,16 @@ def fund(url: str, accounts: list[Address]) -> None:
     """Give accounts of a development chain something to pay gas with.
 
     Raises:
-        CliError: the node is no development chain.
+        CliError: the node is no development chain, or does not answer.
     """
     batch = [
         {"jsonrpc": "2.0", "id": n, "method": "anvil_setBalance", "params": [to_hex(a), hex(GAS_MONEY_WEI)]}
         for n, a in enumerate(accounts)
     ]
-    answers = httpx.post(url, json=batch, timeout=10).json()
+    try:
+        answers = httpx.post(url, json=batch, timeout=10).json()
+    except (httpx.HTTPError, ValueError) as err:
+        raise CliError(f"the chain at {url} gives no gas money: {type(err).__name__}: {err}") from err
     failed = [answer["error"]["message"] for answer in answers if "error" in answer]
     if failed:
         raise CliError(f"the chain at {url} gives no gas money: {failed[0]}")

@@ -11,7 +11,7 @@ import typer
 
 from cli.errors import CliError
 from cli.home import Home
-from cli.output import Stages, console, notes, print_json, print_table, show
+from cli.output import Stages, console, print_json, print_step, print_styled, print_table, say, show, visible
 from privacy.terms import PlanKind
 
 
@@ -37,6 +37,8 @@ def demo(
     from cli import processes
     from cli.demo.kinds import DemoOptions, make_demo, usual_rows
     from cli.demo.run import DemoPlan, run
+    from cli.market_commands import stopping_what_fails
+    from cli.rho import rho_to_micro
 
     if (data is None) != (policy is None):
         raise CliError("--data and --policy go together")
@@ -47,10 +49,12 @@ def demo(
         policy=policy.absolute() if policy else None,
     )
     part = make_demo(kind, options)
-    home = Home.create(f"demo-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}")
+    part.check(None if rho is None else rho_to_micro(rho))
+    name = f"demo-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    home = Home.create(name, is_current=False)
     stages = Stages(quiet=as_json)
     if not as_json:
-        notes.print(f"a market in {home.path}; its passphrases are in {home.passphrases}", highlight=False)
+        say(f"a market in {home.path}; its passphrases are in {home.passphrases}", err=True)
     plan = DemoPlan(
         demo=part,
         rho=rho,
@@ -58,11 +62,10 @@ def demo(
         exchange_database=exchange_database,
         holder_database=holder_database,
     )
-    try:
+    with stopping_what_fails(home):
         report = run(home, plan, stages)
-    finally:
-        if not keep:
-            processes.stop_all(home)
+    if not keep:
+        processes.stop_all(home)
     if as_json:
         print_json(report)
     else:
@@ -86,22 +89,21 @@ def _print(report: dict[str, Any], *, keep: bool) -> None:
                 [show(value)] if index in groups else [show(value), show(error[index]), show(exact[index])]
             )
         rows.append(cells)
-    console.print(f"\n{report['sql']}\n", style="italic", highlight=False)
+    console.print(f"\n{visible(report['sql'], lines=True)}\n", style="italic")
     print_table(f"answer from {report['survivors']} of {report['n']} holders", columns, rows)
     for step in report["verification"]:
-        mark = "[green]✓[/green]" if step["ok"] else "[red]✗[/red]"
-        console.print(f"{mark} {step['number']:>2} {step['name']}: {step['detail']}", highlight=False)
+        print_step(step["ok"], step["number"], f"{step['name']}: {step['detail']}")
     print_table(
         "transactions",
         ["step", "block", "gas", "hash"],
         [(t["step"], t["block"], t["gas"], t["hash"]) for t in report["transactions"]],
     )
     print_table("seconds", ["stage", "seconds"], list(report["stages_s"].items()))
-    console.print(f"gas in all: {report['gas']['total']:,}", highlight=False)
-    console.print(f"receipt: {report['receipt']}", highlight=False, soft_wrap=True)
+    say(f"gas in all: {report['gas']['total']:,}")
+    say(f"receipt: {report['receipt']}")
     if keep:
-        console.print(
-            f"rpc: {report['rpc']}  exchange: {report['exchange']}  (running: `shuyao down` stops it)"
-        )
-    state = "[bold green]VERIFIED[/bold green]" if report["verified"] else "[bold red]NOT VERIFIED[/bold red]"
-    console.print(state)
+        say(f"rpc: {report['rpc']}  exchange: {report['exchange']}  (running: `shuyao down` stops it)")
+    if report["verified"]:
+        print_styled("VERIFIED", "bold green")
+    else:
+        print_styled("NOT VERIFIED", "bold red")

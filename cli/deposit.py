@@ -10,7 +10,7 @@ import typer
 
 from cli.errors import CliError, named
 from cli.options import JsonOption
-from cli.output import Stages, print_json, print_table
+from cli.output import Stages, print_json, print_table, say
 
 if TYPE_CHECKING:
     from privacy.deposit.stored import Deposit
@@ -31,7 +31,7 @@ def policy(
 ) -> None:
     """Put a joint key and its trustees into a policy, and check the whole."""
     write_policy(template, key, out)
-    typer.echo(f"{out}: {len(_read_policy(out).to_bytes())} bytes in its one form")
+    say(f"{out}: {len(_read_policy(out).to_bytes())} bytes in its one form")
 
 
 @app.command()
@@ -108,7 +108,7 @@ def root(folder: FolderArgument) -> None:
     from privacy.deposit import Deposit
 
     with named():
-        typer.echo(f"0x{Deposit.open(folder).root.hex()}")
+        say(f"0x{Deposit.open(folder).root.hex()}")
 
 
 def write_policy(template: Path, key: Path, out: Path) -> None:
@@ -166,4 +166,4 @@ def _print(shown: dict[str, Any], as_json: bool) -> None:
         print_json(shown)
         return
     for name, value in shown.items():
-        typer.echo(f"{name}: {value}")
+        say(f"{name}: {value}")

@@ -15,7 +15,7 @@ from cli import accounts, connection
 from cli.errors import CliError, named
 from cli.home import Home, read_json
 from cli.options import HomeOption, JsonOption, NewHomeOption, NumberOption, PassphraseOption
-from cli.output import Stages, print_json, print_table
+from cli.output import Stages, print_json, print_table, say
 
 if TYPE_CHECKING:
     from holder.parts import Parts
@@ -76,7 +76,7 @@ def init(
     market = connection.Connection.given(exchange, rpc, deployment)
     with named():
         path = write_config(Home.make(home).holder(number), market, policy=policy, data=data, name=name)
-    typer.echo(f"{path}: written; `shuyao keys new holders/{number}` makes the account")
+    say(f"{path}: written; `shuyao keys new holders/{number}` makes the account")
 
 
 @app.command()
@@ -104,7 +104,7 @@ def register(
     with Stages(quiet=False).stage("register", "snapshot, policy, budget line, entrustment") as stage:
         register_all(folder, keys, account, progress=stage.reach)
     names = [asset["name"] for asset in read_json(folder / "config.json")["assets"]]
-    typer.echo(f"registered: {', '.join(names)}")
+    say(f"registered: {', '.join(names)}")
 
 
 @app.command()
@@ -123,7 +123,7 @@ def retire(
         with Stages(quiet=False).stage("retire", "retired on the chain"):
             if registry.get(asset).status != AssetStatus.RETIRED:
                 parts.submitter.execute(f"retire:{to_hex(asset)}", registry.retire(asset), WAIT_S)
-    typer.echo(f"{name}: retired")
+    say(f"{name}: retired")
 
 
 def _broker(home: Home, given: str | None) -> Address:
@@ -201,7 +201,7 @@ def approve(
     with _parts(home, number, passphrase_file) as parts:
         found = operations.find(parts.store, request)
         decided: StoredRequest = operations.approve(parts.store, found.request_id, note)
-    typer.echo(f"{decided.request_id.hex()}: approved")
+    say(f"{decided.request_id.hex()}: approved")
 
 
 @app.command()
@@ -218,4 +218,4 @@ def deny(
     with _parts(home, number, passphrase_file) as parts:
         found = operations.find(parts.store, request)
         decided = operations.deny(parts.store, found.request_id, reason)
-    typer.echo(f"{decided.request_id.hex()}: denied")
+    say(f"{decided.request_id.hex()}: denied")

@@ -16,6 +16,8 @@ from typing import Any, Final
 from cli.errors import CliError
 from ledger import files
 
+_RESERVED: Final = ("cache", "current")  # what else is in `SHUYAO_HOME`
+_NAME_BYTES_MAX: Final = 100
 OWN_NAME: Final = "market"  # the instance of `shuyao up`, and of whoever makes keys where there is none
 
 
@@ -36,12 +38,21 @@ class Home:
     path: Path
 
     @classmethod
-    def create(cls, name: str) -> Home:
-        """Make the folder of a new or existing instance, readable by its owner only, and point `current` at it."""
-        home = cls(state_root() / name)
+    def create(cls, name: str, *, is_current: bool = True) -> Home:
+        """Make the folder of a new or existing instance, readable by its owner only.
+
+        Args:
+            name: of the instance, and of its folder.
+            is_current: point `current` at it.
+
+        Raises:
+            CliError: a name of a folder elsewhere, or of something else in `SHUYAO_HOME`.
+        """
+        home = cls(state_root() / _require_name(name))
         for folder in (home.path, home.logs, home.passphrases, home.cache):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        home.make_current()
+        if is_current:
+            home.make_current()
         return home
 
     @classmethod
@@ -128,6 +139,17 @@ class Home:
             if folder.is_dir()
             else []
         )
+
+
+def _require_name(name: str) -> str:
+    is_plain = name.isprintable() and name == name.strip() and not set(name) & set("/\\")
+    if not is_plain or not 0 < len(name.encode()) <= _NAME_BYTES_MAX:
+        raise CliError(
+            f"name of an instance {name!r}: expected 1 to {_NAME_BYTES_MAX} bytes without slashes and blanks at the ends"
+        )
+    if name.startswith(".") or name in _RESERVED:
+        raise CliError(f"name of an instance {name!r}: not .…, {' or '.join(_RESERVED)}")
+    return name
 
 
 def instances() -> list[Home]:

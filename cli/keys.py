@@ -12,7 +12,7 @@ from cli import accounts, passphrases
 from cli.errors import CliError, named
 from cli.home import Home
 from cli.options import HomeOption, JsonOption, NewHomeOption, PassphraseOption
-from cli.output import print_json, print_table
+from cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
     from ledger.keystore import Keys
@@ -103,7 +103,7 @@ def backup(
     path = accounts.keystore_path(found, who)
     with named():
         keystore.backup(path, target, accounts.passphrase(found, who, passphrase_file))
-    typer.echo(f"{target}: the keystore of {who}, encrypted under the same passphrase")
+    say(f"{target}: the keystore of {who}, encrypted under the same passphrase")
 
 
 @app.command()
@@ -120,7 +120,7 @@ def restore(
     path = accounts.folder(found, who) / accounts.NAME
     with named():
         keystore.restore(source, path, accounts.passphrase(found, who, passphrase_file))
-    typer.echo(f"{path}: restored")
+    say(f"{path}: restored")
 
 
 @app.command()
@@ -143,4 +143,4 @@ def passphrase(
     with named():
         keystore.change_passphrase(path, old, new)
     passphrases.forget(found, accounts.passphrase_name(who))
-    typer.echo(f"{path}: opens with the new passphrase only; backups keep the one they were made under")
+    say(f"{path}: opens with the new passphrase only; backups keep the one they were made under")

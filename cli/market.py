@@ -245,15 +245,15 @@ class Market:
         return self._keys["exchange"].signer.address
 
     def _list(self) -> None:
-        from cli.broker import publish_listing
+        from cli.broker import exchange_client, publish_listing
 
         assets = [
             asset_id(self._keys[who].signer.address, self._asset_name(number))
             for number, who in enumerate(self.holders, start=1)
         ]
-        publish_listing(
-            self.exchange_url, self._keys["exchange"], self.policy.listing, self.policy.title, assets
-        )
+        with exchange_client(self.exchange_url, self._keys["exchange"].signer) as http:
+            policy = self.policy  # is_minimum: the broker may have listed more since
+            publish_listing(http, policy.listing, policy.title, assets, is_minimum=True)
 
     def _start_holder(self, number: int) -> None:
         argv = processes.python_argv("holder", "run", "--home", str(self.home.path), "--number", str(number))

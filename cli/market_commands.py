@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -10,12 +12,12 @@ import typer
 from cli.errors import CliError, named
 from cli.home import Home, instances, state_root
 from cli.options import JsonOption
-from cli.output import Stages, notes, print_json, print_table
+from cli.output import Stages, print_json, print_table, say
 
 
 def up(
     name: Annotated[str, typer.Option(help="The instance's name.")] = "market",
-    rows: Annotated[int, typer.Option(help="Rows of each holder's generated table.")] = 100_000,
+    rows: Annotated[int, typer.Option(help="Rows of each holder's generated table.", min=1)] = 100_000,
     holders: Annotated[int, typer.Option(help="Number of holders.", min=1, max=20)] = 3,
     block_time: Annotated[float, typer.Option(help="Seconds between blocks of the development chain.")] = 1.0,
     exchange_database: Annotated[str | None, typer.Option(help="Database URL of the exchange.")] = None,
@@ -28,16 +30,22 @@ def up(
     from cli.demo.tables import electricity
     from cli.market import Market, MarketPlan
 
-    home = Home.create(name)
+    home = Home.create(name, is_current=False)
     running = _alive(home)
     if running:
         raise CliError(f"{home.path} is running already ({', '.join(running)}): `shuyao down` first")
     stages = Stages(quiet=as_json)
-    with stages.stage("tables", f"tables of {rows:,} rows for {holders} holders"):
+    before = set(home.path.glob("holders/*/data/*"))
+    with stages.stage("tables", f"tables of {rows:,} rows for {holders} holders") as stage:
         policy, files = electricity(home, holders=holders, rows=rows)
+        if known := before.intersection(files):
+            stage.conclude(
+                f"tables for {holders} holders, {len(known)} of them as they were, whatever --rows says"
+            )
     market = Market(home, MarketPlan(policy, files, block_time, exchange_database, holder_database), stages)
-    with named():
+    with stopping_what_fails(home), named():
         market.build()
+    home.make_current()
     facts = {
         "home": str(home.path),
         "rpc": market.rpc_url,
@@ -49,9 +57,21 @@ def up(
         print_json(facts)
     else:
         print_table("market", ["what", "where"], list(facts.items()))
-        notes.print(
-            "passphrases were made for this unattended start; `shuyao down` stops everything", highlight=False
-        )
+        say("passphrases were made for this unattended start; `shuyao down` stops everything", err=True)
+
+
+@contextmanager
+def stopping_what_fails(home: Home) -> Iterator[None]:
+    """Stop an instance's processes if what starts them fails or is interrupted, and say so: nothing runs on unseen."""
+    from cli import processes
+
+    is_built = False
+    try:
+        yield
+        is_built = True
+    finally:
+        if not is_built and (stopped := processes.stop_all(home)):
+            say(f"stopped again: {', '.join(stopped)}; their logs are in {home.logs}", err=True)
 
 
 def _alive(home: Home) -> list[str]:
@@ -76,7 +96,7 @@ def down(
     if as_json:
         print_json(stopped)
     else:
-        typer.echo(
+        say(
             "\n".join(f"{name}: stopped {', '.join(names)}" for name, names in stopped.items())
             or "nothing runs"
         )
@@ -114,7 +134,7 @@ def provision(
     rpc: Annotated[str, typer.Option("--rpc", help="JSON-RPC address of the chain.")],
     exchange_url: Annotated[str, typer.Option("--exchange-url", help="As users and holders will see it.")],
     name: Annotated[str, typer.Option(help="The instance's name.")] = "market",
-    rows: Annotated[int, typer.Option(help="Rows of each holder's generated table.")] = 100_000,
+    rows: Annotated[int, typer.Option(help="Rows of each holder's generated table.", min=1)] = 100_000,
     exchange_database: Annotated[str | None, typer.Option(help="Database URL of the exchange.")] = None,
     publish: Annotated[bool, typer.Option("--publish", help="Register and list; the exchange runs.")] = False,
 ) -> None:

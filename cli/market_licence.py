@@ -63,7 +63,7 @@ def present(
     if as_json:
         print_json(shown)
     else:
-        print_table("admitted", ["what", "value"], [(name, str(value)) for name, value in shown.items()])
+        print_table("admitted", ["what", "value"], list(shown.items()))
 
 
 def present_licence(
@@ -92,14 +92,14 @@ def present_licence(
 
     path = f"/participants/{to_hex(account)}"
     wanted = _answer(http, "GET", "/admission")
-    if not wanted["types"]:
+    if not wanted.get("types"):
         raise CliError("the exchange asks for no licence")
     audience = url.rstrip("/") + path
-    if wanted["audience"] + to_hex(account) != audience:
+    if f"{wanted.get('audience')}{to_hex(account)}" != audience:
         raise CliError(
-            f"{url}: the exchange calls itself {wanted['audience']}; give that address if it is the right one"
+            f"{url}: the exchange calls itself {wanted.get('audience')}; give that address if it is the right one"
         )
-    nonce = str(_answer(http, "POST", "/nonces")["nonce"])
+    nonce = str(_answer(http, "POST", "/nonces").get("nonce"))
     presentation = wallet.present(credential, (), nonce=nonce, audience=audience)
     if bundle_of is None:
         return _answer(http, "POST", f"{path}/licence", json={"presentation": presentation})

@@ -14,9 +14,8 @@ from cli.errors import CliError
 from cli.home import Home
 from ledger import files
 
-_NEEDED: Final = (
-    "the keystore of {} needs a passphrase: give --passphrase-file FILE or SHUYAO_PASSPHRASE_FILE"
-)
+OPTION: Final = "--passphrase-file"
+_NEEDED: Final = "the keystore of {} needs a passphrase: give {} FILE or SHUYAO_PASSPHRASE_FILE"
 
 
 def kept_in(home: Home, name: str) -> Path:
@@ -39,18 +38,23 @@ def forget(home: Home, name: str) -> None:
     kept_in(home, name).unlink(missing_ok=True)
 
 
-def find(home: Home, name: str, file: Path | None, *, what: str) -> str:
+def find(home: Home, name: str, file: Path | None, *, what: str, option: str = OPTION) -> str:
     """Return the passphrase for `what`: from `file`, else the one that `make` made as `name`, else as `obtain`.
 
     Raises:
         CliError: there is none to be had.
     """
     made = kept_in(home, name)
-    return obtain(file or (made if made.is_file() else None), what=what)
+    return obtain(file or (made if made.is_file() else None), what=what, option=option)
 
 
-def obtain(file: Path | None, *, what: str) -> str:
+def obtain(file: Path | None, *, what: str, option: str = OPTION) -> str:
     """Return the passphrase for `what`: from `file`, else from `SHUYAO_PASSPHRASE_FILE`, else asked for on the terminal.
+
+    Args:
+        file: that was given as `option`, if it was.
+        what: whose passphrase, for messages.
+        option: of the command.
 
     Raises:
         CliError: the file is absent or empty, or there is no terminal to ask at.
@@ -60,7 +64,7 @@ def obtain(file: Path | None, *, what: str) -> str:
     )
     if path is not None:
         return _read(path)
-    _require_terminal(_NEEDED.format(what))
+    _require_terminal(_NEEDED.format(what, option))
     return getpass.getpass(f"passphrase of {what}: ")
 
 
@@ -84,7 +88,7 @@ def first(file: Path | None, *, what: str) -> str:
     """
     if file is not None or "SHUYAO_PASSPHRASE_FILE" in os.environ:
         return obtain(file, what=what)
-    _require_terminal(_NEEDED.format(what))
+    _require_terminal(_NEEDED.format(what, OPTION))
     return _ask_twice(what)
 
 

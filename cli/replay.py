@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from cli.errors import CliError
 from cli.options import JsonOption
-from cli.output import console, notes, print_json, print_table
+from cli.output import json_text, notes, print_json, print_styled, print_table
 
 if TYPE_CHECKING:
     from ledger.licences.policy import City
@@ -161,7 +160,7 @@ def _beside(book: Path | None, database: str | None, signatures: str) -> Beside 
 def _bars(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
     """Show a bar for each stage, for people only."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=32),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -183,7 +182,7 @@ def _sink(path: Path | None) -> Iterator[Callable[[Difference], None] | None]:
         yield None
         return
     with path.open("w", encoding="utf-8") as file:
-        yield lambda difference: print(json.dumps(difference.to_json(), ensure_ascii=False), file=file)
+        yield lambda difference: print(json_text(difference.to_json()), file=file)
 
 
 def _show(found: LogReplay) -> None:
@@ -204,7 +203,7 @@ def _show(found: LogReplay) -> None:
     _table("licences by type and status", "type", counts.by_type)
     _table("entries by day and kind", "day", counts.by_day)
     for what in found.unchecked:
-        console.print(f"[yellow]not checked:[/yellow] {what}", highlight=False)
+        print_styled("not checked:", "yellow", f" {what}")
     _show_differences(found)
 
 
@@ -224,7 +223,7 @@ def _table(title: str, name: str, rows: Mapping[str, Mapping[str, int]]) -> None
 def _show_differences(found: LogReplay) -> None:
     total, kept = found.findings.total, found.findings.kept[:SHOWN_MAX]
     if not total:
-        console.print("[green]nothing differs[/green]")
+        print_styled("nothing differs", "green")
         return
     print_table("differences by rule", ["rule", "differences"], sorted(found.findings.by_rule.items()))
     print_table(
@@ -232,4 +231,4 @@ def _show_differences(found: LogReplay) -> None:
         ["rule", "index", "block", "list", "detail"],
         [[d.rule, d.index, d.block, d.status_list, d.detail] for d in kept],
     )
-    console.print(f"[red]{total:,} differences[/red]", highlight=False)
+    print_styled(f"{total:,} differences", "red")

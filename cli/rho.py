@@ -1,10 +1,13 @@
 """ρ as people write it, as it is charged, and as (ε, δ)."""
 
 import math
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, DecimalException
+from typing import Final
 
 from cli.errors import CliError
 from privacy.accounting import PrivacyLoss
+
+_DIGITS_MAX: Final = 28  # more than any ρ has that can be charged, and computed with exactly
 
 
 def rho_to_micro(text: str) -> int:
@@ -14,10 +17,14 @@ def rho_to_micro(text: str) -> int:
         CliError: anything else.
     """
     try:
-        micro = Decimal(text) * 1_000_000
-    except InvalidOperation as err:
+        rho = Decimal(text)
+    except DecimalException as err:
         raise CliError(f"--rho {text!r}: expected a decimal such as 0.05") from err
-    if not micro.is_finite() or micro != int(micro) or micro <= 0:
+    is_readable = (
+        rho.is_finite() and abs(rho.adjusted()) < _DIGITS_MAX and len(rho.as_tuple().digits) <= _DIGITS_MAX
+    )
+    micro = rho.scaleb(6) if is_readable else Decimal("NaN")
+    if not is_readable or micro != int(micro) or micro <= 0:
         raise CliError(f"--rho {text!r}: expected a positive decimal with at most six places")
     return int(micro)
 
@@ -30,7 +37,7 @@ def read_delta(text: str) -> Decimal:
     """
     try:
         delta = Decimal(text)
-    except InvalidOperation as err:
+    except DecimalException as err:
         raise CliError(f"--delta {text!r}: expected a decimal such as 1e-9") from err
     if not (delta.is_finite() and 0 < delta < 1 and float(delta) > 0):
         raise CliError(f"--delta {text!r}: expected a decimal above 0 and below 1")

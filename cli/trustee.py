@@ -14,7 +14,7 @@ from cli import accounts
 from cli.errors import CliError, named
 from cli.home import Home
 from cli.options import HomeOption, JsonOption, NumberOption, PassphraseOption
-from cli.output import print_json, print_table
+from cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
     from holder.ceremony_folder import CeremonyPart
@@ -76,7 +76,7 @@ def start(
             raise CliError("--label: expected 64 hex digits") from err
         accounts_ = sorted(Address(address_from_hex(each.lower())) for each in trustee)
         CeremonyFolder(folder).start(Ceremony(nonce, tuple(accounts_), threshold))
-    typer.echo(f"{folder}: {threshold} of {len(trustee)} trustees; each announces now")
+    say(f"{folder}: {threshold} of {len(trustee)} trustees; each announces now")
 
 
 @app.command()
@@ -89,7 +89,7 @@ def announce(
     """First round: announce the key that shares are sealed to."""
     with _part(folder, home, number, passphrase_file) as part:
         part.announce()
-        typer.echo(f"trustee {part.index}: announced")
+        say(f"trustee {part.index}: announced")
 
 
 @app.command()
@@ -102,7 +102,7 @@ def deal(
     """Second round, once all have announced: deal shares to all."""
     with _part(folder, home, number, passphrase_file) as part:
         part.deal()
-        typer.echo(f"trustee {part.index}: dealt")
+        say(f"trustee {part.index}: dealt")
 
 
 @app.command()
@@ -116,7 +116,7 @@ def receive(
     """Third round, once all have dealt: check the shares received, and open to all any that are bad."""
     with _part(folder, home, number, passphrase_file) as part:
         part.receive(now=now)
-        typer.echo(f"trustee {part.index}: received")
+        say(f"trustee {part.index}: received")
 
 
 @app.command()
@@ -223,4 +223,4 @@ def _print(shown: dict[str, Any], as_json: bool) -> None:
         print_json(shown)
         return
     for name, value in shown.items():
-        typer.echo(f"{name}: {', '.join(value) or 'none' if isinstance(value, list) else value}")
+        say(f"{name}: {', '.join(value) or 'none' if isinstance(value, list) else value}")

@@ -10,7 +10,7 @@ import typer
 from cli.errors import CliError, named
 from cli.home import read_json, state_root
 from cli.options import JsonOption
-from cli.output import Stages, console, print_json
+from cli.output import Stages, print_json, print_step, print_styled
 
 
 def verify(
@@ -54,7 +54,6 @@ def verify(
         print_json({"status": verdict.status.name, "steps": steps})
     else:
         for step in verdict.steps:
-            mark = {True: "[green]✓[/green]", False: "[red]✗[/red]", None: "[yellow]?[/yellow]"}[step.ok]
-            console.print(f"{mark} {step.number:>2} {step.name}: {step.detail}", highlight=False)
-        console.print(f"[bold]{verdict.status.name}[/bold]")
+            print_step(step.ok, step.number, f"{step.name}: {step.detail}")
+        print_styled(verdict.status.name, "bold")
     raise typer.Exit(verdict.exit_code)

@@ -11,7 +11,7 @@ from cli.errors import CliError
 from cli.home import read_json, write_json
 from cli.licence import keyring
 from cli.options import JsonOption, PassphraseOption
-from cli.output import print_json, print_table
+from cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
     from api.licences.settings import WitnessSettings
@@ -130,7 +130,7 @@ def watch(
 
 @app.command()
 def run(folder: FolderArgument, passphrase_file: PassphraseOption = None) -> None:
-    """Serve until SIGTERM."""
+    """Serve until SIGTERM; prints where, once it answers."""
     from api.licences.serving import serve
     from api.licences.witness_app import create_witness_app
     from api.serving import configure_logs
@@ -141,7 +141,14 @@ def run(folder: FolderArgument, passphrase_file: PassphraseOption = None) -> Non
     configure_logs()
     try:
         app_ = create_witness_app(_witness(folder, settings, key.secret), _attestor(settings, key.secret))
-        serve(app_, host=settings.host, port=settings.port)
+        serve(
+            app_,
+            host=settings.host,
+            port=settings.port,
+            on_ready=lambda port: say(
+                f"{settings.name}: at http://{settings.host}:{port}, logs watched: {len(settings.logs)}"
+            ),
+        )
     except LedgerError as err:
         raise CliError(str(err)) from err
 

@@ -7,6 +7,7 @@ functions again and resumes.
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -46,6 +47,7 @@ from client.models import Model
 from client.quoting import check_quote, derive, require_listing
 from client.scores import Scores
 from client.settings import ClientSettings
+from client.stock_models import StockModel
 from client.store import Store
 from client.submitting import Submission
 from client.types import Answer, Charge, LocalState, Losses, Progress, Quote, Status, StoredRequest, Verdict
@@ -58,7 +60,7 @@ from ledger.eip712 import sign_acceptance
 from ledger.encoding import canonical_json
 from ledger.receipt import Receipt, RosterMember, sign_receipt
 from ledger.signing import Signer
-from ledger.types import Answered, Digest, to_hex
+from ledger.types import Answered, Digest, RequestState, to_hex
 from privacy.accounting import DELTA_DEFAULT
 from privacy.terms import PlanKind
 
@@ -151,7 +153,8 @@ class Buyer:
         rho_micro: int | None = None,
         *,
         delta: Decimal | None = None,
-        model: Model | None = None,
+        model: Model | StockModel | None = None,
+        group_rows: int | None = None,
     ) -> Quote:
         """Ask for a price, and derive everything else.
 
@@ -161,7 +164,9 @@ class Buyer:
             purpose: one of the policy's; may be omitted where there is only one.
             rho_micro: ρ for the whole answer; the policy's most if not given.
             delta: δ at which losses are shown; the policy's, or 1e-9, if not given.
-            model: the weights of SCORE, where the listing takes private weights; only its ciphertexts leave.
+            model: the weights of SCORE, where the listing takes private weights; only its ciphertexts leave. Or ciphertexts of
+                the stock library, whose scores this client cannot open: see `Answer.scores_path`.
+            group_rows: the group size, at least 1, that expected errors are stated for; 1,000 if not given.
 
         Raises:
             QueryRejected: with every violation.
@@ -204,6 +209,7 @@ class Buyer:
             now_s=self._now_s(),
             answered_by=answered_by,
             charge=Charge(lines, self._losses(derivation.plan, standing_id, lines, shown_delta)),
+            group_rows=group_rows,
         )
 
     # --- requesting
@@ -268,7 +274,7 @@ class Buyer:
         """
         stored = self._store.get(request_id)
         path = self.receipt_path(request_id)
-        if stored.state is LocalState.ANSWERED and path.exists():
+        if self.is_answered(request_id):
             return self._stored_answer(stored, path)
         self._view.head()
         facts = self._view.facts(stored)
@@ -288,8 +294,8 @@ class Buyer:
         write_atomically(path, data)
         self._store.set_state(request_id, LocalState.ANSWERED)
         losses = self._answer_losses(stored, answered.session.members)
-        table = self._scores.shown(opened.receipt, opened.table)
-        return _answer(request_id, table, opened.receipt, path, verdict, losses, opened.faults)
+        shown = self._shown(request_id, opened.receipt, opened.table)
+        return _answer(request_id, shown, opened.receipt, path, verdict, losses, opened.faults)
 
     def demand_chunk(self, request_id: Digest, chunk: int) -> bytes:
         """Demand one chunk of Y on the chain, by a transaction of the buyer's own, and wait for it.
@@ -329,9 +335,28 @@ class Buyer:
         """Return every request of this buyer on this market, oldest first."""
         return list(self._store.all())
 
+    def chain_states(self) -> dict[Digest, RequestState]:
+        """Ask the chain where every request of this buyer stands; one that was never opened is NONE.
+
+        Raises:
+            DeploymentMismatch: another chain, or other code than ours.
+            ChainUnreachable: no usable answer.
+        """
+        ids = [each.request_id for each in self._store.all()]
+        return dict(zip(ids, self._view.states(ids), strict=True)) if ids else {}
+
     def standing(self, plan_hash: bytes) -> StoredRequest | None:
         """Return the request for this plan that is under way or answered, if there is one."""
         return self._store.good(plan_hash)
+
+    def is_answered(self, request_id: Digest) -> bool:
+        """Whether the request's receipt, verified when it was written, is here: `fetch` serves the answer from it.
+
+        Raises:
+            RequestUnknown: not one of this buyer's.
+        """
+        is_kept = self._store.get(request_id).state is LocalState.ANSWERED
+        return is_kept and self.receipt_path(request_id).exists()
 
     def receipt_path(self, request_id: bytes) -> Path:
         """Return where the receipt of a request is, once it is answered."""
@@ -376,9 +401,21 @@ class Buyer:
             raise _refusal(verdict)
         receipt = subject.receipt
         losses = self._answer_losses(stored, receipt.roster)
-        table = self._scores.shown(receipt, decode_receipt(receipt, subject.decrypted))
+        shown = self._shown(stored.request_id, receipt, decode_receipt(receipt, subject.decrypted))
         faults = () if subject.decrypted is None else subject.decrypted.faults
-        return _answer(stored.request_id, table, receipt, path, verdict, losses, faults)
+        return _answer(stored.request_id, shown, receipt, path, verdict, losses, faults)
+
+    def _shown(
+        self, request_id: Digest, receipt: Receipt, table: AnswerTable
+    ) -> tuple[AnswerTable, Path | None]:
+        """Return the table with its scores; or, where the stock library has the key, as it is, and the file of its scores."""
+        sealed = self._scores.sealed(receipt)
+        if sealed is None:
+            return self._scores.shown(receipt, table), None
+        path = self._settings.home / "scores" / f"{to_hex(request_id)}.json"
+        make_private_directory(path.parent)
+        write_atomically(path, json.dumps(sealed, ensure_ascii=False).encode())
+        return table, path
 
     def _answer_losses(self, stored: StoredRequest, roster: Iterable[Member | RosterMember]) -> Losses:
         """Return what an answer cost, at the δ of its quote."""
@@ -408,13 +445,14 @@ class Buyer:
 
 def _answer(
     request_id: Digest,
-    table: AnswerTable,
+    shown: tuple[AnswerTable, Path | None],
     receipt: Receipt,
     path: Path,
     verdict: Verdict,
     losses: Losses,
     faults: tuple[str, ...],
 ) -> Answer:
+    table, scores_path = shown
     return Answer(
         request_id=request_id,
         columns=table.columns,
@@ -425,6 +463,7 @@ def _answer(
         verdict=verdict,
         losses=losses,
         faults=faults,
+        scores_path=scores_path,
     )
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from client.errors import DeploymentMismatch
-from client.facts import RequestFacts, is_ledger_code, read_head, read_request
+from client.facts import RequestFacts, is_ledger_code, read_head, read_request, read_states
 from client.settings import ClientSettings
 from client.types import StoredRequest
 from ledger.chain import Chain
 from ledger.contracts import Contracts
-from ledger.types import Address, to_hex
+from ledger.types import Address, Digest, RequestState, to_hex
 
 
 class ChainView:
@@ -48,6 +50,16 @@ class ChainView:
             ChainUnreachable: no usable answer.
         """
         return Contracts(self.chain, self._settings.deployment).ledger.is_nonce_used(buyer, nonce)
+
+    def states(self, request_ids: Sequence[Digest]) -> list[RequestState]:
+        """Read where requests stand now, in the order given.
+
+        Raises:
+            DeploymentMismatch: another chain, or other code than ours.
+            ChainUnreachable: no usable answer.
+        """
+        self.head()
+        return read_states(self.chain, self._settings.deployment.ledger, request_ids)
 
     def facts(self, stored: StoredRequest) -> RequestFacts:
         """Read the final events of one request.

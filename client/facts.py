@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from client.types import RegisteredAsset
 from ledger.abi import artifact, interface
@@ -24,6 +24,7 @@ from ledger.types import (
     Event,
     EventRef,
     Opened,
+    RequestState,
     Sealed,
     Settled,
     Shared,
@@ -34,6 +35,7 @@ from ledger.types import (
 E = TypeVar("E", bound=Event)
 CONTRACT = "ComputeLedger"
 REGISTRY = "AssetRegistry"
+_STATES_A_ROUND_TRIP: Final = 100
 
 _CLOSED_BECAUSE: Mapping[int, str] = {
     1: "too few holders approved",
@@ -197,6 +199,27 @@ def read_assets(
     except MalformedValue as err:
         raise ChainUnreachable(f"no asset registry at {to_hex(registry)}: {err}") from err
     return [RegisteredAsset(asset, broker) for asset, broker in zip(assets, brokers, strict=True)]
+
+
+def read_states(chain: ChainReader, ledger: Address, request_ids: Sequence[bytes]) -> list[RequestState]:
+    """Read where requests stand now, in the order given; NONE was never opened.
+
+    Raises:
+        ChainUnreachable: no usable answer, or no compute ledger at that address.
+    """
+    abi = interface(CONTRACT)
+    states: list[RequestState] = []
+    for begin in range(0, len(request_ids), _STATES_A_ROUND_TRIP):
+        asked = [abi.encode("status", each) for each in request_ids[begin : begin + _STATES_A_ROUND_TRIP]]
+        calls = [("eth_call", [{"to": to_hex(ledger), "data": to_hex(data)}, "latest"]) for data in asked]
+        for answer in chain.batch(calls):
+            if isinstance(answer, ChainError):
+                raise answer
+            try:
+                states.append(RequestState(abi.decode("status", data_bytes(answer))[0][0]))
+            except (MalformedValue, ValueError) as err:
+                raise ChainUnreachable(f"no compute ledger at {to_hex(ledger)}: {err}") from err
+    return states
 
 
 def is_ledger_code(code: bytes) -> bool:

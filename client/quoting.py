@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from client.errors import ListingMismatch, QueryRejected, QuoteExpired, QuoteMismatch
 from client.types import Charge, ColumnError, Listing, Quote, RegisteredAsset
@@ -23,19 +23,32 @@ from privacy.types import AssetRef, ListingRef, Violation
 from privacy.types import Digest as PlanDigest
 
 if TYPE_CHECKING:
-    from client.scores import PreparedModel
     from privacy.plan import Plan
     from privacy.policy import Policy
-    from privacy.score.model import FixedWeights
+    from privacy.score.model import EncryptedModel, FixedWeights
 
 DEADLINE_BLOCKS_MAX: Final = 1_000_000  # a buyer's credits are not locked for longer than that
 _DEADLINES: Final = ("approve_by", "share_by", "contribute_by", "answer_by")
 _UNSIGNED: Final = frozenset({"key_x", "key_parity", "nonce"})  # what only the buyer can fill in
 
 
+class AskedModel(Protocol):
+    """A model that is ready for policies of one precision: the buyer's own, or one that the stock library encrypted."""
+
+    def weights(self, features: Sequence[str]) -> FixedWeights | None:
+        """Return the weights, the intercept's first, in the order of some features; None where they are not known here."""
+
+    def encrypted(self, features: Sequence[str]) -> EncryptedModel:
+        """Return the ciphertexts in the order of some features.
+
+        Raises:
+            QueryRejected: the model is not for these.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Derivation:
-    """What the buyer derives before it looks at the exchange's quote; the weights of its model, if it asks with one."""
+    """What the buyer derives before it looks at the exchange's quote; the weights of its model, if it asks with one and knows them."""
 
     listing: Listing
     policy: Policy
@@ -94,7 +107,7 @@ def derive(
     sql: str,
     purpose: str | None,
     rho_micro: int | None,
-    model: PreparedModel | None = None,
+    model: AskedModel | None = None,
 ) -> Derivation:
     """Make the plan of the buyer's own SQL, and of its model.
 
@@ -140,6 +153,7 @@ def check_quote(
     now_s: float,
     answered_by: Digest | None,
     charge: Charge,
+    group_rows: int | None = None,
 ) -> Quote:
     """Compare the exchange's quote with the buyer's derivation.
 
@@ -151,6 +165,7 @@ def check_quote(
         now_s: Unix seconds.
         answered_by: the buyer's request that answered the identical plan already.
         charge: what the request would cost the budget lines.
+        group_rows: the group size that errors are stated for; 1,000 if not given.
 
     Raises:
         QuoteMismatch: naming the first field that differs; nothing was signed.
@@ -178,7 +193,7 @@ def check_quote(
         expires_at=expires_at,
         signature=signature,
         columns=plan.columns,
-        expected_error95=_expected_errors(derivation),
+        expected_error95=_expected_errors(derivation, group_rows),
         losses=charge.losses,
         asset_lines=charge.asset_lines,
         answered_by=answered_by,
@@ -248,21 +263,31 @@ def _expiry(value: Any) -> int:
         raise QuoteMismatch("expires_at", expected="Unix seconds", actual=repr(value)[:40]) from err
 
 
-def _expected_errors(derivation: Derivation) -> tuple[ColumnError, ...]:
-    from privacy.answer import expected_error95
+def _expected_errors(derivation: Derivation, group_rows: int | None) -> tuple[ColumnError, ...]:
+    from privacy.expected import ROWS_EXPECTED, expected_error95
     from privacy.planning import plan_parameters
 
     plan, weights = derivation.plan, derivation.weights
+    rows = ROWS_EXPECTED if group_rows is None else group_rows
     try:
         params = plan_parameters(plan)
     except ParametersInvalid as err:
         raise rejected([Violation("plan", f"no sum is possible: {err}")]) from err
-    expected = expected_error95(plan, params)
+    expected = expected_error95(plan, params, rows=rows)
     if weights is not None:
         from privacy.score.opening import expected_score_error95
 
-        expected = expected_score_error95(plan, params, weights)
-    return tuple(ColumnError(each.column, each.error95, each.rows) for each in expected)
+        expected = expected_score_error95(plan, params, weights, rows=rows)
+    return tuple(
+        ColumnError(
+            each.column,
+            each.error95,
+            each.rows,
+            None if each.assumption is None else each.assumption.value,
+            each.bunched95,
+        )
+        for each in expected
+    )
 
 
 def _assets(listing: Listing) -> list[AssetRef]:

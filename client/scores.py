@@ -14,6 +14,7 @@ from client.answering import receipt_parameters
 from client.errors import AnswerMismatch, ModelUnknown, StoreError
 from client.models import Model
 from client.quoting import rejected
+from client.stock_models import PreparedStockModel, StockModel
 from client.store import Store
 from client.types import StoredModel, StoredModelKey
 from client.vault import Vault
@@ -88,8 +89,8 @@ class Scores:
         self._store, self._vault, self._rand = store, vault, rand
         self._keys: dict[bytes, PrivateKey] = {}
 
-    def prepare(self, model: Model, policy: Policy) -> PreparedModel:
-        """Return a model as it was encrypted under this buyer's key, now if it never was.
+    def prepare(self, model: Model | StockModel, policy: Policy) -> PreparedModel | PreparedStockModel:
+        """Return a model as it was encrypted under this buyer's key, now if it never was; or as the stock library did it.
 
         Raises:
             QueryRejected: the policy takes no model, or none with such weights.
@@ -100,8 +101,14 @@ class Scores:
         terms = policy.terms
         if not isinstance(terms, ScorePolicy):
             raise rejected([Violation("model", "this listing takes no model")])
-        key = self._key(terms.key_bits_min)
         bits, scale_bits = terms.weight_bits, terms.weight_scale_bits
+        if isinstance(model, StockModel):
+            if self._is_own(model.numbers.key.id):
+                raise rejected(
+                    [Violation("model-key", "this is the key of this buyer's store: give the weights")]
+                )
+            return PreparedStockModel(model, bits, scale_bits)
+        key = self._key(terms.key_bits_min)
 
         def same(stored: StoredModel) -> bool:
             shape = (stored.weight_bits, stored.weight_scale_bits)
@@ -141,6 +148,30 @@ class Scores:
             )
         except AnswerInvalid as err:
             raise AnswerMismatch(f"the answer's scores do not open: {err}") from err
+
+    def sealed(self, receipt: Receipt) -> dict[str, Any] | None:
+        """Return an answer's scores as the stock library decrypts them, if that library encrypted the model; else None.
+
+        Raises:
+            AnswerMismatch: what was sealed is no ciphertext under the model's key.
+        """
+        from privacy.plan import Plan
+
+        if PlanKind.SCORE.value != receipt.plan.get("kind"):
+            return None
+        from privacy.score.combine import score_terms
+        from privacy.score.interchange import sealed_scores
+
+        plan = Plan.from_json(receipt.plan)
+        if self._is_own(score_terms(plan).model.key.id):
+            return None
+        try:
+            return sealed_scores(plan, receipt.answer.cells)
+        except AnswerInvalid as err:
+            raise AnswerMismatch(f"the answer has no scores: {err}") from err
+
+    def _is_own(self, key_id: bytes) -> bool:
+        return any(each.key_id == key_id for each in self._store.model_keys())
 
     def _asked_with(self, plan: Any) -> tuple[PreparedModel, tuple[str, ...]]:
         from privacy.score.combine import score_terms

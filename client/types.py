@@ -96,11 +96,18 @@ class RegisteredAsset:
 
 @dataclass(frozen=True, slots=True)
 class ColumnError:
-    """The 95 % error to expect in one column, for groups of `rows` rows where that matters."""
+    """The 95 % error to expect in one column, for groups of `rows` rows where that matters.
+
+    `assumption` is `any` for a bound over all values within the declared bounds, `spread` for values that are evenly
+    spread over them (`privacy.expected.MEANING`); None where a column has no error, or it cannot be known. `bunched95` is the
+    error of values that bunch at the lower end, beside one of values that are evenly spread.
+    """
 
     column: str
     error95: float | None
     rows: int | None
+    assumption: str | None
+    bunched95: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +266,7 @@ class Answer:
 
     `losses` is what the answer cost, composed with this buyer's other requests. `faults` says of an encrypted deposit's
     trustees what was wrong with what they sent, and which of them sent nothing more; the answer stands without them.
+    `scores_path` is the file of the scores of a model that the stock library encrypted, for that library to decrypt.
     """
 
     request_id: Digest
@@ -270,6 +278,7 @@ class Answer:
     verdict: Verdict
     losses: Losses
     faults: tuple[str, ...] = ()
+    scores_path: Path | None = None
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the answer as a frame, one row a group."""

@@ -230,7 +230,7 @@ def asset_refs(assets: Sequence[ShownAsset]) -> list[AssetRef]:
 
 
 def _expected_errors(plan: Plan) -> tuple[Any, ...]:
-    from privacy.answer import expected_error95
+    from privacy.expected import expected_error95
     from privacy.planning import plan_parameters
 
     try:

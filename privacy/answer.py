@@ -24,7 +24,6 @@ from privacy.estimates import (
     estimate_sum,
     estimate_variance,
 )
-from privacy.fixed_point import power_of_two
 from privacy.lanes import CELL_MAX, LaneKey, LaneKind, count_key, find_lane, moment_keys, step_key
 from privacy.layout import group_key, group_order, lane_cells
 from privacy.logistic import rounding_bound
@@ -36,11 +35,8 @@ from privacy.session import SumParameters
 
 Value = str | int | float | None
 
-ROWS_EXPECTED = 1000
-"""The group size for which a quote states the errors that depend on it."""
-
-_Column = list[tuple[Value, float | None]]
-_COUNTS = (OutputKind.COUNT, OutputKind.COUNT_DISTINCT, OutputKind.HISTOGRAM)
+Column = list[tuple[Value, float | None]]
+COUNTS = (OutputKind.COUNT, OutputKind.COUNT_DISTINCT, OutputKind.HISTOGRAM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,26 +60,6 @@ class AnswerTable:
             "rows": [[_json_value(value) for value in row] for row in self.rows],
             "error95": [list(row) for row in self.error95],
         }
-
-
-@dataclass(frozen=True, slots=True)
-class ExpectedError:
-    """What a quote says about one column.
-
-    Attributes:
-        column: its name.
-        error95: the 95 % error if every holder contributes; None for a group column, or if there is no value.
-        rows: the group size that the error is stated for; None if it does not depend on one.
-    """
-
-    column: str
-    error95: float | None
-    rows: int | None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON object of a quote."""
-        rows = None if self.rows is None else str(self.rows)
-        return {"column": self.column, "error95": self.error95, "rows": rows}
 
 
 def decode_answer(plan: Plan, params: SumParameters, survivors: int, cells: Sequence[int]) -> AnswerTable:
@@ -129,7 +105,7 @@ def decode_values(
     variances = _variances(plan, params, contributors)
     starts = [lane_cells(plan, number).start for number in range(len(plan.lanes))]
     groups = group_order(plan)
-    columns: list[_Column] = []
+    columns: list[Column] = []
     for output in plan.outputs:
 
         def cell(lane: int, group: int, bin_: int = 0) -> Noisy:
@@ -139,42 +115,10 @@ def decode_values(
             value = int(found) * plan.lanes[lane].unit
             return Noisy(plan.lanes[lane], value, variances[lane])
 
-        columns += _decode(plan, output, groups, cell)
+        columns += decode_output(plan, output, groups, cell)
     rows = tuple(tuple(pair[0] for pair in row) for row in zip(*columns, strict=True))
     errors = tuple(tuple(pair[1] for pair in row) for row in zip(*columns, strict=True))
     return AnswerTable(plan.columns, rows, errors)
-
-
-def expected_error95(plan: Plan, params: SumParameters) -> tuple[ExpectedError, ...]:
-    """Return what a quote says: the error of each column if all of the roster contributes.
-
-    Errors that depend on a group's size are stated for 1,000 rows, and for the values that make them largest: all
-    at one end of the clipping interval for an average, half at each end for a variance or standard deviation. Those of
-    covariances, correlations, regressions, quantiles and tests are stated for uncorrelated values that are evenly
-    spread over the interval or the table.
-    """
-    variances, names = _variances(plan, params, params.holders), iter(plan.columns)
-    expected: list[ExpectedError] = []
-
-    for output in plan.outputs:
-        spread = output.kind not in (OutputKind.SUM, OutputKind.AVG)
-
-        def cell(
-            lane: int, group: int, bin_: int = 0, *, spread: bool = spread, output: Output = output
-        ) -> Noisy:
-            value = _extreme(plan, lane, spread=spread)
-            if output.kind in MOMENT_KINDS and plan.lanes[lane].kind is LaneKind.SQUARE:
-                value /= 3  # a variable that is evenly spread has a third of the largest variance
-            return Noisy(plan.lanes[lane], value, variances[lane])
-
-        sized = output.kind not in (*_COUNTS, OutputKind.GROUP, OutputKind.SUM, OutputKind.SCORE)
-        sized = sized and output.kind is not OutputKind.LOGREG_STEP
-        if output.kind is OutputKind.SUM:
-            sized = cell(find_lane(plan.lanes, LaneKey(LaneKind.SUM, output.column)), 0).rounding > 0
-        for column in _decode(plan, output, [0], cell):
-            error, rows = column[0][1], ROWS_EXPECTED if sized else None
-            expected.append(ExpectedError(next(names), error, rows))
-    return tuple(expected)
 
 
 def _variances(plan: Plan, params: SumParameters, survivors: int) -> list[Fraction]:
@@ -182,24 +126,26 @@ def _variances(plan: Plan, params: SumParameters, survivors: int) -> list[Fracti
     return [survivors * lane.share(params.divisor) for lane in plan.lanes]
 
 
-def _extreme(plan: Plan, number: int, *, spread: bool) -> Fraction:
-    """Return the value of a cell of 1,000 rows at one end of the interval, or half of them at each."""
-    lane = plan.lanes[number]
-    if lane.kind in (LaneKind.PRODUCT, LaneKind.LOGISTIC) or (spread and lane.kind is LaneKind.SUM):
-        return Fraction(0)
-    if lane.kind in (LaneKind.HISTOGRAM, LaneKind.CONTINGENCY):
-        return Fraction(ROWS_EXPECTED, lane.bins)
-    return ROWS_EXPECTED * lane.row_max * power_of_two(-lane.value_bits)
+def decode_output(
+    plan: Plan, output: Output, groups: Sequence[int], cell: Callable[..., Noisy]
+) -> list[Column]:
+    """Return the column of one output, or the columns of its bins: a value and an error for each group.
 
+    Args:
+        plan: the plan.
+        output: one of its outputs.
+        groups: numbers of groups, in the order of the rows.
+        cell: gives the noisy cell of a lane's number, a group's and, where the lane has several, a bin's.
 
-def _decode(plan: Plan, output: Output, groups: Sequence[int], cell: Callable[..., Noisy]) -> list[_Column]:
-    """Return the column of one output, or the columns of its bins: a value and an error for each group."""
+    Raises:
+        PlanInvalid: the plan lacks a lane or dimension that the output needs.
+    """
     if output.kind is OutputKind.GROUP:
         places = {dimension.column: place for place, dimension in enumerate(plan.group_by)}
         if output.column not in places:
             raise PlanInvalid(f"the plan does not group by {output.column!r}")
         return [[(group_key(plan, group)[places[output.column]], None) for group in groups]]
-    if output.kind in _COUNTS:
+    if output.kind in COUNTS:
         kind = LaneKind(output.kind.value.removeprefix("count_"))
         number = find_lane(plan.lanes, LaneKey(kind, output.column, output.bins or 1))
         bins = range(plan.lanes[number].bins)
@@ -248,7 +194,7 @@ def _pair_estimate(output: Output, cells: Cells) -> Estimate | None:
     return estimate_covariance(cells, sample=output.kind is OutputKind.COVAR_SAMP)
 
 
-def _families(plan: Plan, output: Output, groups: Sequence[int], cell: Callable[..., Noisy]) -> list[_Column]:
+def _families(plan: Plan, output: Output, groups: Sequence[int], cell: Callable[..., Noisy]) -> list[Column]:
     """Return the columns of a regression, of a step of one, or of a test of independence."""
     if output.kind is OutputKind.LOGREG_STEP:
         number = find_lane(plan.lanes, step_key(output))
@@ -268,7 +214,7 @@ def _families(plan: Plan, output: Output, groups: Sequence[int], cell: Callable[
         for group in groups
     ]
     statistic, freedom, p = ([_pair(each) for each in column] for column in zip(*tests, strict=True))
-    whole: _Column = [(None if value is None else int(value), error) for value, error in freedom]
+    whole: Column = [(None if value is None else int(value), error) for value, error in freedom]
     return [statistic, whole, p]
 
 

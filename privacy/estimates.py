@@ -124,7 +124,7 @@ def estimate_variance(count: Noisy, total: Noisy, square: Noisy, *, sample: bool
     """
     mean_square, mean = ratio_of(count, square, Z_THREE), ratio_of(count, total, Z_THREE)
     rows, error_rows = count.value, count.error(Z_THREE)
-    if mean_square is None or mean is None or (sample and rows - 1 <= error_rows):
+    if mean_square is None or mean is None:
         return None
     about = mean.value + total.center - square.center
     error_mean = mean.error + total.rounding
@@ -132,9 +132,24 @@ def estimate_variance(count: Noisy, total: Noisy, square: Noisy, *, sample: bool
     error_square = mean_square.error + square.rounding * (2 * half_width + square.rounding)
     value = max(Fraction(0), mean_square.value - about * about)
     error = error_square + error_mean * (2 * abs(about) + error_mean)
-    if not sample:
-        return Estimate(value, error)
-    more = (value + error) * error_rows / ((rows - 1) * (rows - 1 - error_rows))
+    found = Estimate(value, error)
+    return of_sample(found, rows, error_rows) if sample else found
+
+
+def of_sample(population: Estimate, rows: Fraction, error_rows: Fraction) -> Estimate | None:
+    """Return the sample's V·N/(N − 1) of a population's (co)variance V; None when N − 1 ≤ b.
+
+    Its error is e·N/(N − 1) + (|V| + e)·b/((N − 1)(N − 1 − b)).
+
+    Args:
+        population: V and e.
+        rows: N.
+        error_rows: b.
+    """
+    if rows - 1 <= error_rows:
+        return None
+    value, error = population.value, population.error
+    more = (abs(value) + error) * error_rows / ((rows - 1) * (rows - 1 - error_rows))
     return Estimate(value * rows / (rows - 1), error * rows / (rows - 1) + more)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from privacy.estimates import Estimate, Noisy, ratio_of, root
+from privacy.estimates import Estimate, Noisy, of_sample, ratio_of, root
 from privacy.fixed_point import power_of_two
 
 Z_OF_CELLS: Mapping[int, Fraction] = {
@@ -108,20 +108,12 @@ def _half_width(cell: Noisy) -> Fraction:
 
 
 def estimate_covariance(cells: Cells, *, sample: bool) -> Estimate | None:
-    """Return the covariance of two measures; None when N ≤ b, or N − 1 ≤ b for a sample's.
-
-    A sample's V·N/(N − 1) adds (|V| + e)·b/((N − 1)(N − 1 − b)).
-    """
+    """Return the covariance of two measures; None when N ≤ b, or N − 1 ≤ b for a sample's."""
     moments = Moments.of(cells)
     if moments is None:
         return None
-    found, rows, error_rows = moments.spread[0, 1], moments.rows, moments.rows_error
-    if not sample:
-        return found
-    if rows - 1 <= error_rows:
-        return None
-    more = (abs(found.value) + found.error) * error_rows / ((rows - 1) * (rows - 1 - error_rows))
-    return Estimate(found.value * rows / (rows - 1), found.error * rows / (rows - 1) + more)
+    found = moments.spread[0, 1]
+    return of_sample(found, moments.rows, moments.rows_error) if sample else found
 
 
 def estimate_correlation(cells: Cells) -> Estimate | None:

@@ -152,7 +152,7 @@ class FilterReader:
             sign, node = "-", node.this
         token = self.tree.token(node) if isinstance(node, exp.Literal) else None
         if token is None:
-            hint = ": IS NULL tests for it" if isinstance(node, exp.Null) else ""
+            hint = self._hint(node)
             at = node if self.tree.first_token(node) else node.parent or node
             self.tree.refuse("literal", "expected a literal" + hint, at, column.name if column else None)
             return None
@@ -165,6 +165,16 @@ class FilterReader:
             message = f"{column.name!r} is compared with {_EXPECTED[column.type]}"
             self.names.scan.refuse("literal", message, token.start, column.name)
         return value
+
+    def _hint(self, node: exp.Expr) -> str:
+        """Return what may have been meant where a literal is expected."""
+        if isinstance(node, exp.Null):
+            return ": IS NULL tests for it"
+        name = self.tree.token(node.this) if isinstance(node, exp.Column) else None
+        if name is None:
+            return ""
+        text = name.value.replace("'", "''")
+        return f"; a text stands in single quotes: '{text}'"
 
     def _refuse(self, node: exp.Expr) -> None:
         if isinstance(node, exp.Column):

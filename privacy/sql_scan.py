@@ -211,7 +211,8 @@ class Scan:
             return " "
         if form.isascii():
             name = f"U+{ord(character):04X} {unicodedata.name(character, '')}"
-            self.refuse("full-width", f"{character!r} ({name}) is not taken: write {form!r}", start)
+            advice = 'around a text write "\'", around a name write' if form == '"' else "write"
+            self.refuse("full-width", f"{character!r} ({name}) is not taken: {advice} {form!r}", start)
             return form if len(form) == 1 else " "
         if category[0] in "LM":
             return character

@@ -177,6 +177,7 @@ def _answer(verdict: Verdict) -> dict[str, Any]:
         "code": verdict.code,
         "facts": verdict.facts,
         "missing": verdict.missing,
+        "authentic": verdict.authentic,
     }
 
 
@@ -197,8 +198,12 @@ def openapi_path() -> dict[str, Any]:
             "code": {"type": ["integer", "null"]},
             "facts": {"type": "object", "additionalProperties": {"type": "integer"}},
             "missing": {"type": "array", "items": text},
+            "authentic": {
+                "type": "boolean",
+                "description": "What the credential says is its issuer's word, and logged.",
+            },
         },
-        "required": ["verdict", "reason", "code", "facts", "missing"],
+        "required": ["verdict", "reason", "code", "facts", "missing", "authentic"],
     }
     return {
         "post": {

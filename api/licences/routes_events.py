@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -37,8 +37,10 @@ class _Line:
 class LineStream(Response):
     """An answer that grows while the request is still read: Starlette's own would take the request's body for a disconnect."""
 
-    def __init__(self, lines: AsyncIterator[bytes], media_type: str) -> None:
-        super().__init__(None, media_type=media_type)
+    def __init__(
+        self, lines: AsyncIterator[bytes], media_type: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(None, headers=headers, media_type=media_type)
         self._lines = lines
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -21,7 +21,7 @@ router = APIRouter(tags=["log"])
 _TILE: Final = re.compile(
     r"(?:[0-9]|[1-5][0-9]|6[0-3]|entries)/(?:x[0-9]{3}/)*[0-9]{3}(?:\.p/[0-9]{1,3})?", re.ASCII
 )
-_FOR_EVER: Final = "public, max-age=31536000, immutable"
+FOR_EVER: Final = "public, max-age=31536000, immutable"
 
 
 @router.get("/checkpoint", response_class=Response)
@@ -43,7 +43,7 @@ def read_tile(service: TheService, path: str) -> Response:
     """Return a tile of hashes, or a bundle of entries."""
     if not _TILE.fullmatch(path):
         raise NotPublished("the tile")
-    return _file(service.book.log.public_folder, f"tile/{path}", "application/octet-stream", _FOR_EVER)
+    return _file(service.book.log.public_folder, f"tile/{path}", "application/octet-stream", FOR_EVER)
 
 
 def _file(folder: Path, name: str, media_type: str, cache: str) -> Response:

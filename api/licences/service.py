@@ -17,6 +17,8 @@ from api.licences.duties import Duties, Duty
 from api.licences.http_post import Poster
 from api.licences.metrics import Metrics
 from api.licences.nonces import Nonces, SeenOnce
+from api.licences.once import FORGET_S, Answers
+from api.licences.own import OwnLicences, standing_json
 from api.licences.publication import ANCHOR_LOOK_S, Publication
 from api.licences.settings import CitySettings
 from api.licences.signed import REQUEST_AGE_S, SignedRequest, verify_request
@@ -26,9 +28,10 @@ from ledger.licences.batches import AccessBatches, BatchProof
 from ledger.licences.book import LicenceBook, Receipt
 from ledger.licences.bundles import BundleMaker
 from ledger.licences.encoding import b64u
-from ledger.licences.errors import EventRefused, LicenceUnknown
+from ledger.licences.errors import LicenceUnknown
 from ledger.licences.events import leaf_of_claims, registrar_urn, service_urn
 from ledger.licences.identifiers import issuer_urn, parse_issuer_urn, require_uscc
+from ledger.licences.issuers import IssuerHistory, open_history
 from ledger.licences.keys import PublicKey, SigningKey
 from ledger.licences.online import OnlineFacts
 from ledger.licences.policy import City, TrustPolicy
@@ -39,6 +42,14 @@ from ledger.signing import Signer
 
 WRITER: Final = "service"
 _log = structlog.get_logger("api.licences")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A licence whose holder proved itself over a nonce, which counts once if it is ours."""
+
+    standing: Standing
+    nonce: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +95,13 @@ class LicenceService:
         )
         self.publisher, self._anchors = self._publication.publisher, self._publication.anchors
         self.access = AccessWriter(self.book.folder.access, WRITER)
+        self.own = OwnLicences(self.book, self.access, now_s=now_s)
         self.online = OnlineFacts(folder, self._city)
         self.bundles = BundleMaker(folder, quorum=self._city.quorum)
         self._batches = AccessBatches(self.book, keys.service, rand=secrets.token_bytes)
         self.nonces = Nonces()
+        self.answers = Answers(folder, now_s=now_s)
+        self._began_at = self.now()
         self._seen = SeenOnce(age_s=2 * REQUEST_AGE_S + 1)
         self.metrics = Metrics(self._gauges)
         self._duties = Duties(self._all_duties(), now_s=now_s)
@@ -106,6 +120,7 @@ class LicenceService:
         self.access.close()
         self.online.close()
         self._post.close()
+        self.answers.close()
         self.book.close()
 
     def now(self) -> int:
@@ -121,7 +136,11 @@ class LicenceService:
 
     def _all_duties(self) -> list[Duty]:
         pace = self.settings.pace
-        duties = [Duty("publish", pace.cosign_s, self.publish), Duty("seal", pace.seal_s, self.seal)]
+        duties = [
+            Duty("publish", pace.cosign_s, self.publish),
+            Duty("seal", pace.seal_s, self.seal),
+            Duty("forget", FORGET_S, self.answers.forget),
+        ]
         if self._anchors is not None:
             duties.append(Duty("anchor", ANCHOR_LOOK_S, self._anchors.look))
         return duties
@@ -159,22 +178,35 @@ class LicenceService:
             self._duties.poke("publish")
         return answers
 
-    def signed(self, text: str, action: str, *, is_once: bool = True) -> SignedRequest:
-        """Verify a signed request.
+    def signed(self, text: str, action: str) -> SignedRequest:
+        """Verify a signed request. It may have been made before: `require_new` says so.
 
         Args:
             text: the JWS.
             action: what the route does.
-            is_once: whether a repetition is refused; false where it gets the same answer.
 
         Raises:
-            LicenceRequestRejected: it does not verify, or was made before.
+            LicenceRequestRejected: it does not verify.
         """
-        now = self.now()
-        asked = verify_request(text, action=action, origin=self.origin, now_s=now, keys_of=self._key_of)
-        if is_once and not self._seen.add(asked.request_id, now):
+        return verify_request(text, action=action, origin=self.origin, now_s=self.now(), keys_of=self._key_of)
+
+    def require_new(self, asked: SignedRequest) -> None:
+        """Use a signed request up.
+
+        Raises:
+            LicenceRequestRejected: it was made before.
+        """
+        if not self._seen.add(asked.request_id, self.now()):
             raise LicenceRequestRejected("replay", "expected a request that was not made before")
-        return asked
+
+    def require_own_time(self, asked: SignedRequest) -> None:
+        """Refuse a request that the process before this one may have answered: what that saw is not known here.
+
+        Raises:
+            LicenceRequestRejected: it was made before this service began.
+        """
+        if asked.made_at < self._began_at:
+            raise LicenceRequestRejected("replay", "expected a request made after the service began")
 
     def _key_of(self, issuer: str, kid: str) -> PublicKey | None:
         parties = self.book.parties
@@ -200,7 +232,7 @@ class LicenceService:
         for index in self.book.find(identifier):
             standing = self._standing(parse(self.book.credential(index)))
             if issuer_urn(self._issuer_of(standing)) == asked.issuer:
-                found.append(_standing_json(standing))
+                found.append(standing_json(standing))
         return found
 
     def issuer(self, uscc: str) -> dict[str, Any]:
@@ -214,6 +246,14 @@ class LicenceService:
             "keys": [span.to_json() for span in history.keys],
             "history": None if known is None else known.jws,
         }
+
+    def signed_history(self, text: str) -> IssuerHistory:
+        """Read an issuer history and check that the registrar signed it; what it says is not looked at.
+
+        Raises:
+            LicenceError: it is malformed or not signed by the registrar.
+        """
+        return open_history(text, self.book.parties.registrar)
 
     def publish_history(self, text: str) -> dict[str, Any]:
         """Publish an issuer history that the registrar signed."""
@@ -232,6 +272,17 @@ class LicenceService:
         if at_s is not None:
             return self.publisher.token_at(number, at_s).jws.text
         return _published(self.book.folder.status_token(number), "the status list")
+
+    def published_token(self, digest: bytes) -> str:
+        """Return a status token that was ever published.
+
+        Args:
+            digest: SHA-256 of the token.
+
+        Raises:
+            NotPublished: there is none.
+        """
+        return _published(self.book.folder.archived_token(digest), "the status token")
 
     def bitstring(self, number: int) -> str:
         """Return a status list in the W3C form.
@@ -260,9 +311,10 @@ class LicenceService:
 
     def uses(self, presentation: str) -> list[dict[str, Any]]:
         """List the uses of a licence to its holder."""
-        standing = self._standing(self._bearer(presentation, f"urn:shuyao:uses:{self.origin}"))
+        shown = self._bearer(presentation, f"urn:shuyao:uses:{self.origin}")
+        self._use_nonce(shown)
         self.seal()
-        found = self._batches.uses_of(standing.leaf_index, standing.leaf_hash)
+        found = self._batches.uses_of(shown.standing.leaf_index, shown.standing.leaf_hash)
         return [
             {
                 "time": use.listed.record.time_s,
@@ -275,33 +327,29 @@ class LicenceService:
             for use in found
         ]
 
-    def erase_for_holder(self, presentation: str) -> dict[str, Any]:
-        """Destroy a credential and its salts on its holder's word."""
-        return self._erase(self._standing(self._bearer(presentation, f"urn:shuyao:erase:{self.origin}")))
+    def shown_for_erasure(self, presentation: str) -> Shown:
+        """Verify a holder's word that its licence be erased."""
+        return self._bearer(presentation, f"urn:shuyao:erase:{self.origin}")
+
+    def erase_for_holder(self, shown: Shown) -> dict[str, Any]:
+        """Destroy a credential and its salts on its holder's word, once for each nonce."""
+        self._use_nonce(shown)
+        return self._erase(shown.standing)
 
     def erase_for_issuer(self, asked: SignedRequest) -> dict[str, Any]:
-        """Destroy a credential and its salts on its issuer's word (argument `lic`: hex of the issue's leaf hash)."""
-        try:
-            leaf_hash = bytes.fromhex(asked.argument("lic"))
-        except ValueError as err:
-            raise LicenceRequestRejected("arguments", "expected hex in 'lic'") from err
-        standing = self.book.state.issue_of(leaf_hash)
-        if standing is None:
-            raise LicenceUnknown("the log has no issue with this leaf hash")
-        if issuer_urn(self._issuer_of(standing)) != asked.issuer:
-            raise EventRefused("issuer", "the licence is of another issuer")
-        return self._erase(standing)
+        """Destroy a credential and its salts on its issuer's word (argument `lic`: hex of the issue's leaf hash), once."""
+        self.require_new(asked)
+        return self._erase(self.own.standing(asked, asked.argument("lic")))
 
     def _erase(self, standing: Standing) -> dict[str, Any]:
         count = len(self._batches.uses_of(standing.leaf_index, standing.leaf_hash))
         self.book.erase(standing.leaf_index)
         return {"erased": True, "index": str(standing.leaf_index), "uses": count}
 
-    def _bearer(self, presentation: str, audience: str) -> Presented:
-        """Require a presentation made by the licence's holder, for this service, over a nonce of ours.
+    def _bearer(self, presentation: str, audience: str) -> Shown:
+        """Require a presentation made by the licence's holder for this service. Its nonce is not used up yet.
 
         Raises:
-            NonceUnknown: it answers no nonce of ours that is still open.
             BearerError: it does not prove its bearer.
             SignatureInvalid: the credential is not its issuer's.
         """
@@ -314,9 +362,16 @@ class LicenceService:
             raise LicenceUnknown("the licence's issuer has no such key")
         presented.jwt.verify(key)
         verify_bearer(presented, nonce=nonce, audience=audience, now_s=self.now())
-        if not self.nonces.use(nonce, self.now()):
+        return Shown(standing, nonce)
+
+    def _use_nonce(self, shown: Shown) -> None:
+        """Use a presentation's nonce up.
+
+        Raises:
+            NonceUnknown: it answers no nonce of ours that is still open.
+        """
+        if not self.nonces.use(shown.nonce, self.now()):
             raise NonceUnknown
-        return presented
 
     def _standing(self, presented: Presented) -> Standing:
         """Return the licence of a presentation as the log has it.
@@ -342,6 +397,7 @@ class LicenceService:
             LicenceRequestRejected: somebody else than the operator asks.
             NotPublished: this log is on no chain.
         """
+        self.require_new(asked)
         if asked.issuer != service_urn(self.origin):
             raise LicenceRequestRejected("issuer", "expected the operator")
         if self._anchors is None:
@@ -393,12 +449,4 @@ def _batch_json(batch: BatchProof) -> dict[str, Any]:
         "position": str(batch.position),
         "count": str(batch.count),
         "path": [b64u(node) for node in batch.path],
-    }
-
-
-def _standing_json(standing: Standing) -> dict[str, Any]:
-    return {
-        "index": str(standing.leaf_index),
-        "leaf": standing.leaf_hash.hex(),
-        "status": {"list": standing.number, "index": standing.index, "code": standing.code},
     }

@@ -80,6 +80,21 @@ def make_request(
     return sign_jws(REQUEST_TYP, payload, key)
 
 
+def claimed_issuer(text: str) -> str:
+    """Return who a request says that it is from, which proves nothing.
+
+    Raises:
+        LicenceRequestRejected: it is no request.
+    """
+    try:
+        issuer = parse_jws(text, REQUEST_TYP, size_max=REQUEST_BYTES_MAX).payload.get("iss")
+    except LicenceError as err:
+        raise LicenceRequestRejected("signature", str(err)) from err
+    if not isinstance(issuer, str):
+        raise LicenceRequestRejected("issuer", "expected a text")
+    return issuer
+
+
 def verify_request(text: str, *, action: str, origin: str, now_s: int, keys_of: KeysOf) -> SignedRequest:
     """Verify a signed request.
 

@@ -16,7 +16,7 @@ from cli.demo.plaintext import plaintext_rows
 from cli.deposit import write_policy
 from cli.errors import named
 from cli.home import Home
-from privacy.policy import Policy
+from privacy.policy import Policy, load_yaml
 from privacy.sql import parse_query
 
 if TYPE_CHECKING:
@@ -34,6 +34,11 @@ class DepositDemo(ExampleDemo):
     """See `cli.demo.kinds.Demo`."""
 
     EXAMPLE = "deposit"
+
+    def policy(self) -> Policy:
+        """See `cli.demo.kinds.ExampleDemo`: as if it were over tables, as long as the trustees have no key."""
+        given = load_yaml(self.example("policy.template.yaml").read_text("utf8"))
+        return Policy.from_mapping({name: value for name, value in given.items() if name != "deposit"})
 
     def tables(self, home: Home) -> DemoTables:
         """See `cli.demo.kinds.Demo`: the trustees make a key, the depositor encrypts, each trustee gets a copy."""

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
-from cli.errors import CliError
+from cli.errors import CliError, named
 from cli.home import Home, repository_root
+from privacy.policy import Policy
+from privacy.sql import parse_query
 from privacy.terms import PlanKind
 
 if TYPE_CHECKING:
@@ -59,6 +62,13 @@ class Demo(Protocol):
     def sql(self) -> str:
         """The question."""
 
+    def check(self, rho_micro: int | None) -> None:
+        """Refuse what the policy alone shows to be wrong with question and ρ, before a market is built for them.
+
+        Raises:
+            CliError: a file that was given cannot be read, or the policy refuses the question or the ρ.
+        """
+
     def tables(self, home: Home) -> DemoTables:
         """Make what the holders hold, before there is a market.
 
@@ -99,10 +109,43 @@ class ExampleDemo:
         """The question."""
         return self.options.query or self.example("query.sql").read_text("utf8").strip()
 
+    def policy(self) -> Policy:
+        """Return the policy, as far as it is there before the market.
+
+        Raises:
+            PolicyInvalid: it is none.
+        """
+        return Policy.from_yaml(_text(self.options.policy or self.example("policy.yaml")))
+
+    def check(self, rho_micro: int | None) -> None:
+        """See `Demo`."""
+        with named():
+            policy = self.policy()
+            parse_query(self.sql, policy)
+        if rho_micro is not None and rho_micro > policy.rho_per_request_micro:
+            most = Decimal(policy.rho_per_request_micro) / 1_000_000
+            raise CliError(f"--rho: the policy allows at most {most} for one request")
+        if self.options.data is not None:
+            _text(self.options.data)
+
     def quote(self, buyer: Buyer, market: Market, rho_micro: int | None) -> Quote:
         """See `Demo`."""
         policy = market.policy
         return buyer.quote(policy.listing, self.sql, purpose=policy.purposes[0], rho_micro=rho_micro)
+
+
+def _text(path: Path) -> str:
+    """Read a file that was named.
+
+    Raises:
+        CliError: it cannot be read, or is no text.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as err:
+        raise CliError(f"cannot read {path}: {err.strerror}") from err
+    except UnicodeDecodeError as err:
+        raise CliError(f"{path} is not UTF-8 at byte {err.start}") from err
 
 
 def usual_rows(kind: PlanKind) -> int:

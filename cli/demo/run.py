@@ -48,6 +48,7 @@ def run(home: Home, plan: DemoPlan, stages: Stages) -> dict[str, Any]:
     shape = MarketPlan(tables.policy, tables.files, plan.block_time_s, *databases, names=tables.names)
     market = Market(home, shape, stages)
     market.build()
+    home.make_current()
     settings = ClientSettings(
         home=home.buyer,
         exchange_url=market.exchange_url,

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from cli.errors import named
+from cli.errors import CliError, named
 from cli.licence import keyring
 from cli.licence.options import KeyOption, find_kind
-from cli.options import JsonOption, PassphraseOption
+from cli.options import JsonOption
 from cli.output import Stages, print_json
 
 if TYPE_CHECKING:
@@ -26,22 +26,39 @@ if TYPE_CHECKING:
     from ledger.licences.book import LicenceBook
 
 PUBLISH_EVERY_S: Final = 300.0
+KEY_OPTION: Final = "--key-passphrase-file"
 _FAILED: Final = {"publish": "not published and cosigned", "anchor": "not anchored"}
 
 
 def backfill(
     source: Annotated[Path, typer.Argument(help="The Parquet file.")],
     mapping: Annotated[
-        Path, typer.Option("--mapping", help="Which column becomes which field, JSON or YAML.")
+        Path,
+        typer.Option(
+            "--mapping",
+            help="Which column becomes which field, JSON or YAML: an example is examples/licences/mapping.yaml, "
+            "the members are in docs/operations.md.",
+        ),
     ],
     city: Annotated[Path, typer.Option("--city", help="The city's folder.")],
     key: KeyOption,
+    kind: Annotated[
+        Path | None, typer.Option("--type", help="The type's file, if the mapping names none of ours.")
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes that sign.", min=1, max=64)] = 2,
     publish_every: Annotated[
         float,
         typer.Option(help="Seconds between two times that it is published, cosigned and anchored.", min=0.1),
     ] = PUBLISH_EVERY_S,
-    passphrase_file: PassphraseOption = None,
+    passphrase_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--passphrase-file", help="File with the passphrase of the city's keys, log and service."
+        ),
+    ] = None,
+    key_passphrase_file: Annotated[
+        Path | None, typer.Option(KEY_OPTION, help="File with the passphrase of --key.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Issue and log every row, cosign and anchor as it goes; killed or interrupted, the same command goes on where it was."""
@@ -50,8 +67,9 @@ def backfill(
     configure_logs()
     stages = Stages(quiet=as_json)
     found = run(
-        Work(source, mapping, city, key, workers, publish_every),
+        Work(source, mapping, city, key, workers, publish_every, kind=kind),
         passphrase_file=passphrase_file,
+        key_passphrase_file=key_passphrase_file,
         stages=stages,
     )
     if as_json:
@@ -64,7 +82,8 @@ def backfill(
 class Work:
     """What a backfill is told: its file and the mapping, the city's folder, the issuer's key, and its pace.
 
-    `commit_bundles` is how many bundles of 256 licences come under one checkpoint; None for what is fastest.
+    `commit_bundles` is how many bundles of 256 licences come under one checkpoint; None for what is fastest. `kind` is the file of
+    the type; None where the mapping names one of ours.
     """
 
     source: Path
@@ -74,10 +93,19 @@ class Work:
     workers: int = 2
     publish_every_s: float = PUBLISH_EVERY_S
     commit_bundles: int | None = None
+    kind: Path | None = None
 
 
-def run(work: Work, *, passphrase_file: Path | None, stages: Stages) -> dict[str, Any]:
+def run(
+    work: Work, *, passphrase_file: Path | None, stages: Stages, key_passphrase_file: Path | None = None
+) -> dict[str, Any]:
     """Backfill one file into one city's book.
+
+    Args:
+        work: what to do.
+        passphrase_file: holds the passphrase of the city's keys, of log and service.
+        stages: shows how far it is.
+        key_passphrase_file: holds the passphrase of the issuer's key, which is another party's.
 
     Returns:
         `done` of `total` rows, of which this run `issued` at a `rate` a second; how many entries of the log's `size` are `cosigned`
@@ -93,11 +121,16 @@ def run(work: Work, *, passphrase_file: Path | None, stages: Stages) -> dict[str
     from ledger.log.notes import NoteSigner
 
     settings = city_folder.load(work.city)
-    log = keyring.open_key(keyring.key_path(work.city, city_folder.LOG_KEY), passphrase_file)
-    signer = keyring.open_key(work.key, passphrase_file)
+    if not work.mapping.is_file():
+        raise CliError(
+            f"there is no mapping {work.mapping}: see examples/licences/mapping.yaml and docs/operations.md"
+        )
     with named():
         read = BackfillMapping.load(work.mapping)
-        kind = find_kind(read.type_code)
+    kind = find_kind(read.type_code if work.kind is None else str(work.kind))
+    log = keyring.open_key(keyring.key_path(work.city, city_folder.LOG_KEY), passphrase_file)
+    signer = keyring.open_key(work.key, key_passphrase_file, option=KEY_OPTION)
+    with named():
         note_signer = NoteSigner.from_seed(settings.origin, log.secret)
         with LicenceBook.open(city_folder.book_folder(work.city), note_signer) as book:
             job = Backfill(book, work.source, mapping=read, kind=kind, key=signer)

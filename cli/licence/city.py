@@ -19,7 +19,7 @@ from ledger.errors import LedgerError
 
 if TYPE_CHECKING:
     from api.licences.settings import CitySettings
-    from ledger.licences.keys import PublicKey, SigningKey
+    from ledger.licences.keys import PublicKey
     from ledger.signing import Signer
 
 LOG_KEY = "log"
@@ -69,6 +69,14 @@ def book_folder(folder: Path) -> Path:
     return folder / "book"
 
 
+def checkpoint_path(folder: Path) -> Path:
+    """Return where a city's newest checkpoint is."""
+    from ledger.licences.layout import BookFolder
+    from ledger.log.layout import Layout
+
+    return Layout(BookFolder(book_folder(folder)).log).checkpoint
+
+
 def create(folder: Path, founding: Founding) -> CitySettings:
     """Make a city: keys, an empty book with its log, settings.
 
@@ -83,15 +91,13 @@ def create(folder: Path, founding: Founding) -> CitySettings:
     if settings_path(folder).exists():
         raise CliError(f"there is a city in {folder} already")
 
-    def make(name: str) -> SigningKey:
-        return keyring.make_key(
-            keyring.key_path(folder, name),
-            passphrase_file=founding.passphrase_file,
-            is_unattended=founding.is_unattended,
-        )
-
+    paths = [keyring.key_path(folder, name) for name in (LOG_KEY, SERVICE_KEY)]
+    opening = [
+        keyring.new_passphrase(path, founding.passphrase_file, is_unattended=founding.is_unattended)
+        for path in paths
+    ]  # one after the other: a terminal is asked one question at a time
     with ThreadPoolExecutor(2) as pool:  # each takes a third of a second of scrypt
-        log, service = pool.map(make, (LOG_KEY, SERVICE_KEY))
+        log, service = pool.map(keyring.make_key_under, paths, opening)
     try:
         signer = NoteSigner.from_seed(founding.origin, log.secret)
         parties = Parties(founding.origin, founding.registrar, service.public)

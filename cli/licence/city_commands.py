@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.errors import CliError, named
 from cli.licence.options import OutOption, read_public, write_out
+from cli.licence.times import utc
 from cli.options import JsonOption, PassphraseOption
-from cli.output import print_json, print_table
+from cli.output import print_json, print_table, say
+
+if TYPE_CHECKING:
+    from api.licences.settings import CitySettings
 
 FolderOption = Annotated[Path, typer.Option("--city", help="The city's folder.")]
 
@@ -64,7 +68,7 @@ def init(
 
 
 def serve(city: FolderOption, passphrase_file: PassphraseOption = None) -> None:
-    """Serve a city's log until SIGTERM."""
+    """Serve a city's log until SIGTERM; prints where, once it answers."""
     from api.licences.server import run
     from api.licences.service import ServiceKeys
     from cli.licence import city as city_folder
@@ -77,7 +81,12 @@ def serve(city: FolderOption, passphrase_file: PassphraseOption = None) -> None:
     with named():
         signer = NoteSigner.from_seed(settings.origin, log.secret)
         keys = ServiceKeys(signer, service, city_folder.operator(city, settings))
-        run(city_folder.book_folder(city), settings, keys)
+        run(
+            city_folder.book_folder(city),
+            settings,
+            keys,
+            on_ready=lambda port: say(_serving(city, settings, port)),
+        )
 
 
 def anchor(city: FolderOption, passphrase_file: PassphraseOption = None, as_json: JsonOption = False) -> None:
@@ -108,9 +117,9 @@ def health(
     if as_json:
         print_json(found)
         return
-    typer.echo(f"{found['origin']}: {found['status']}, {found['size']} entries")
-    duties = [(name, state["done_at"], state["fault"]) for name, state in found["duties"].items()]
-    print_table("duties", ["duty", "done at", "fault"], duties)
+    say(f"{found['origin']}: {found['status']}, {found['size']} entries")
+    duties = [(name, utc(state["done_at"]), state["fault"]) for name, state in found["duties"].items()]
+    print_table("duties", ["duty", "done at (UTC)", "fault"], duties)
 
 
 def policy(
@@ -131,6 +140,18 @@ def policy(
     with named():
         TrustPolicy.from_json(made)
     write_out(out, json.dumps(made, ensure_ascii=False, indent=2))
+
+
+def _serving(city: Path, settings: CitySettings, port: int) -> str:
+    """Say in one line what is served, where, and how much of it there is."""
+    from cli.licence import city as city_folder
+    from ledger.log.checkpoint import Checkpoint
+    from ledger.log.notes import SignedNote
+
+    newest = city_folder.checkpoint_path(city).read_text(encoding="utf8")
+    size = Checkpoint.parse(SignedNote.parse(newest).text).size
+    verifying = f", verifying at port {settings.verify_port}" if settings.verify_workers else ""
+    return f"{settings.origin}: {size:,} entries, at http://{settings.host}:{port}{verifying}"
 
 
 def _witness(text: str) -> tuple[str, str]:

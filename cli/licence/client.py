@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -18,6 +18,7 @@ from ledger.errors import LedgerError, MalformedValue
 
 if TYPE_CHECKING:
     from ledger.licences.keys import SigningKey
+    from ledger.log.tiles import TileReader
 
 T = TypeVar("T")
 
@@ -114,6 +115,16 @@ class CityClient:
         path = f"/status-lists/{number}" + ("/bitstring" if is_bitstring else "")
         return self._send("GET", path, params={} if at_s is None else {"at": str(at_s)}).text
 
+    def published_token(self, digest: bytes) -> str:
+        """Return a status token that was ever published, by its SHA-256: the `evidence` of its leaf."""
+        return self._send("GET", f"/status-tokens/{digest.hex()}").text
+
+    def tiles(self) -> TileReader:
+        """Return a reader of the log's tiles; what it reads is not checked."""
+        from exchange.city import HttpCity
+
+        return HttpCity(self.url, http=self._http).tiles()
+
     def issuer(self, uscc: str) -> dict[str, Any]:
         """Return an issuer's keys as the log has them, and its newest signed history."""
         return self._json("GET", f"/issuers/{uscc}")
@@ -151,7 +162,7 @@ class CityClient:
 
     def erase(self, presentation: str) -> dict[str, Any]:
         """Have the service destroy a credential and its salts, on its holder's word."""
-        return self._json("POST", "/licences/erasures", body={"presentation": presentation})
+        return self._once("/licences/erasures", {"presentation": presentation})
 
     def anchors(self) -> list[dict[str, Any]]:
         """List the anchors, newest first."""
@@ -161,32 +172,61 @@ class CityClient:
 
     def reserve(self, speaker: Speaker, count: int) -> list[tuple[int, int]]:
         """Reserve status slots: (list, index) each."""
-        found = self._signed("POST", "/slots", "reserve_slots", {"count": str(count)}, speaker)
+        found = self._signed("/slots", "reserve_slots", {"count": str(count)}, speaker)
         return self._read(
             found, lambda given: [(int(number), int(index)) for number, index in given["slots"]]
         )
 
     def find(self, speaker: Speaker, identifier: str) -> dict[str, Any]:
         """Look a licence of the speaker's own up by its identifier."""
-        token = self._request("find_licence", {"identifier": identifier}, speaker)
-        return self._json(
-            "GET",
-            "/licences",
-            params={"identifier": identifier},
-            headers={"authorization": f"Bearer {token}"},
-        )
+        arguments = {"identifier": identifier}
+        bearer = self._bearer("find_licence", arguments, speaker)
+        return self._json("GET", "/licences", params=arguments, headers=bearer)
+
+    def fetch(self, speaker: Speaker, leaf_hash: bytes) -> dict[str, Any]:
+        """Return a licence of the speaker's own with its credential: `{"index","leaf","status","credential"}`."""
+        lic = leaf_hash.hex()
+        bearer = self._bearer("fetch_credential", {"lic": lic}, speaker)
+        return self._json("GET", f"/licences/{lic}", headers=bearer)
+
+    def export_part(self, speaker: Speaker, first: int) -> Iterator[dict[str, Any]]:
+        """Yield the speaker's own licences from a log index on, as far as one request goes.
+
+        Returns:
+            Objects as of `fetch`, ascending by index, the credential None where it was destroyed; the last is `{"next","size"}`:
+            where the next part begins, and where the log ends.
+
+        Raises:
+            CliError: the answer broke off.
+        """
+        arguments = {"from": str(first)}
+        bearer = self._bearer("export_licences", arguments, speaker)
+        is_whole = False
+        try:
+            with self._http.stream("GET", "/licences/export", params=arguments, headers=bearer) as answer:
+                if answer.status_code != 200:
+                    answer.read()
+                    raise _refusal(answer)
+                for line in answer.iter_lines():
+                    value = self._read(line.encode(), _object)
+                    is_whole = "next" in value
+                    yield value
+        except httpx.HTTPError as err:
+            raise CliError(f"{self.url} does not answer: {type(err).__name__}") from err
+        if not is_whole:
+            raise CliError(f"{self.url}: the export broke off; the same command goes on")
 
     def erase_as_issuer(self, speaker: Speaker, leaf_hash: bytes) -> dict[str, Any]:
         """Have the service destroy a credential and its salts, on its issuer's word."""
-        return self._signed("POST", "/licences/erasures", "erase", {"lic": leaf_hash.hex()}, speaker)
+        return self._signed("/licences/erasures", "erase", {"lic": leaf_hash.hex()}, speaker)
 
     def publish_history(self, history: str) -> None:
         """Hand a signed issuer history in."""
-        self._send("POST", "/issuer-histories", body={"history": history})
+        self._once("/issuer-histories", {"history": history})
 
     def anchor(self, speaker: Speaker) -> dict[str, Any]:
         """Anchor the log's head now (operator)."""
-        return self._signed("POST", "/anchors", "anchor", {}, speaker)
+        return self._signed("/anchors", "anchor", {}, speaker)
 
     def submit(self, event: str) -> Receipt:
         """Log one event.
@@ -216,10 +256,17 @@ class CityClient:
             rand=secrets.token_bytes(16),
         )
 
+    def _bearer(self, action: str, arguments: Mapping[str, str], speaker: Speaker) -> dict[str, str]:
+        return {"authorization": f"Bearer {self._request(action, arguments, speaker)}"}
+
     def _signed(
-        self, method: str, path: str, action: str, arguments: Mapping[str, str], speaker: Speaker
+        self, path: str, action: str, arguments: Mapping[str, str], speaker: Speaker
     ) -> dict[str, Any]:
-        return self._json(method, path, body={"request": self._request(action, arguments, speaker)})
+        return self._once(path, {"request": self._request(action, arguments, speaker)})
+
+    def _once(self, path: str, body: Mapping[str, str]) -> dict[str, Any]:
+        """Send a POST that changes something, under a key of its own."""
+        return self._json("POST", path, body=body, headers={"idempotency-key": secrets.token_hex(16)})
 
     def _json(
         self,
@@ -290,6 +337,13 @@ def _refusal(answer: httpx.Response) -> ServiceRefused:
 
 def _refusal_of_event(error: Any) -> ServiceRefused:
     return ServiceRefused(409, printable(error["type"]).rpartition(":")[2], printable(error["detail"]))
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    value = parse_json(line)
+    if not isinstance(value, dict):
+        raise TypeError("expected an object")
+    return value
 
 
 def _items(given: Any) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from cli.licence import (
     deploy_command,
     holder_commands,
     key_commands,
+    own_commands,
     verify_command,
 )
 
@@ -35,6 +36,8 @@ for _command in (
     department_commands.transfer,
     department_commands.show,
     backfill_command.backfill,
+    own_commands.find,
+    own_commands.export,
     holder_commands.disclose,
     holder_commands.qr,
     holder_commands.scan,

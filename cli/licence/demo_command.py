@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cli.home import Home, state_root
-from cli.output import console, notes, print_json
+from cli.output import print_json, print_styled, say
 
 
 def demo(
@@ -24,7 +24,7 @@ def demo(
     for folder in (home.path, home.logs, home.passphrases):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not as_json:
-        notes.print(f"two cities in {home.path}; their passphrases are beside their keys", highlight=False)
+        say(f"two cities in {home.path}; their passphrases are beside their keys", err=True)
     try:
         steps = run(home, quiet=as_json)
     finally:
@@ -35,5 +35,5 @@ def demo(
     else:
         held = sum(step.ok for step in steps.done)
         colour = "green" if steps.ok else "red"
-        console.print(f"[bold {colour}]{held} of {len(steps.done)} steps held[/bold {colour}]")
+        print_styled(f"{held} of {len(steps.done)} steps held", f"bold {colour}")
     raise typer.Exit(0 if steps.ok else 1)

@@ -62,6 +62,26 @@ class LicenceRef:
     index: int
 
 
+@dataclass(frozen=True, slots=True)
+class FoundLicence:
+    """A licence of this department as the service has it: where its leaf is, and its status code."""
+
+    index: int
+    ref: LicenceRef
+    code: int
+
+    @classmethod
+    def from_json(cls, item: Mapping[str, Any]) -> FoundLicence:
+        """Read an item of the service's answer.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is none.
+        """
+        status = item["status"]
+        ref = LicenceRef(bytes.fromhex(item["leaf"]), int(status["list"]), int(status["index"]))
+        return cls(int(item["index"]), ref, int(status["code"]))
+
+
 class Department:
     """One issuer at one city.
 
@@ -175,6 +195,37 @@ class Department:
         from ledger.licences.events import Code, Kind
 
         return self.change(Kind.TRANSFER_OUT, Code.TRANSFERRED, licence, reason)
+
+    # --- what it issued before -------------------------------------------------------------------------------
+
+    def find(self, identifier: str) -> list[FoundLicence]:
+        """Return where this department's licences with an identifier stand, ascending; erased ones are not found.
+
+        Raises:
+            CliError: it is no identifier, or the service refuses.
+        """
+        from ledger.licences.identifiers import Identifier
+
+        try:
+            Identifier.parse(identifier)
+        except LedgerError as err:
+            raise CliError(f"identifier: {err}") from err
+        answer = self.client.find(self.speaker, identifier)
+        try:
+            return [FoundLicence.from_json(item) for item in answer["items"]]
+        except (KeyError, TypeError, ValueError) as err:
+            raise CliError(f"{self.client.url} does not answer as it should: {type(err).__name__}") from err
+
+    def fetch(self, found: FoundLicence) -> str:
+        """Return the credential of a licence that was found; the holder's list of uses says that it was fetched.
+
+        Raises:
+            CliError: it was erased, or the service gives another one.
+        """
+        credential = str(self.client.fetch(self.speaker, found.ref.leaf_hash).get("credential"))
+        if ref_of(credential) != found.ref:
+            raise CliError(f"{self.client.url} gives another credential than that of leaf {found.index}")
+        return credential
 
     def erase(self, licence: LicenceRef) -> dict[str, Any]:
         """Have the service destroy a licence's credential and salts; what is logged stays, unlinkable."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +11,7 @@ import typer
 
 from cli.errors import CliError, named
 from cli.licence import keyring
+from cli.licence.fields import titles_of, values_by_name
 from cli.licence.options import (
     CityOption,
     CredentialArgument,
@@ -25,8 +25,9 @@ from cli.licence.options import (
     read_values,
     write_out,
 )
+from cli.licence.times import read_time, utc
 from cli.options import JsonOption, PassphraseOption
-from cli.output import print_json, print_table
+from cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
     from cli.licence.client import Receipt
@@ -35,10 +36,15 @@ if TYPE_CHECKING:
 KindOption = Annotated[str, typer.Option("--type", help="A type's file, code or Chinese name.")]
 ValuesOption = Annotated[Path, typer.Option("--values", help="JSON object of the licence's fields.")]
 HolderOption = Annotated[Path, typer.Option("--holder", help="The holder's public key: JWK or key file.")]
+OwnKindOption = Annotated[
+    Path | None, typer.Option("--type", help="The licence's type as a file, if it is none of ours.")
+]
 SerialOption = Annotated[str | None, typer.Option(help="Serial of the identifier; drawn if not given.")]
 ExpiresOption = Annotated[
-    str | None, typer.Option("--expires", help="End, exclusive: 2030-01-01 or 2030-01-01T00:00:00+08:00.")
+    str | None,
+    typer.Option("--expires", help="End, exclusive: 2030-01-01, 2030-01-01T00:00:00+08:00 or Unix seconds."),
 ]
+TIMES = ("issued_at", "not_before", "expires_at")
 CODES = {"revoked": 1, "cancelled": 0xB, "lapsed": 0xC, "withdrawn": 0xE, "other": 0xF}
 
 
@@ -56,6 +62,7 @@ def issue(
     as_json: JsonOption = False,
 ) -> None:
     """Issue a licence and log it; the credential goes to the holder."""
+    _require_new(out)
     order = _order(kind, values, holder, serial=serial, expires=expires)
     with _department(city, key, issuer, passphrase_file) as department:
         made = department.issue(order)
@@ -69,6 +76,7 @@ def supersede(
     issuer: IssuerOption,
     values: ValuesOption,
     holder: HolderOption,
+    kind: OwnKindOption = None,
     expires: ExpiresOption = None,
     out: OutOption = None,
     passphrase_file: PassphraseOption = None,
@@ -78,11 +86,12 @@ def supersede(
     from cli.licence.department import ref_of
     from ledger.licences.sdjwt import parse
 
+    _require_new(out)
     former = read_text(credential)
     with named():
         claims = parse(former).claims
     order = _order(
-        claims.type_code,
+        _kind_of(claims.type_code, kind),
         values,
         holder,
         serial=claims.identifier.serial,
@@ -104,6 +113,7 @@ def transfer(
     ],
     values: Annotated[Path | None, typer.Option("--values", help="Fields, to take it over.")] = None,
     holder: Annotated[Path | None, typer.Option("--holder", help="Holder's key, to take it over.")] = None,
+    kind: OwnKindOption = None,
     reason: ReasonOption = "",
     out: OutOption = None,
     passphrase_file: PassphraseOption = None,
@@ -113,6 +123,7 @@ def transfer(
     from cli.licence.department import ref_of
     from ledger.licences.sdjwt import parse
 
+    _require_new(out)
     text = read_text(credential)
     ref = ref_of(text)
     with _department(city, key, issuer, passphrase_file) as department:
@@ -123,7 +134,8 @@ def transfer(
             raise CliError("--in needs --values and --holder")
         with named():
             type_code = parse(text).claims.type_code
-        made = department.issue(_order(type_code, values, holder), previous=ref.leaf_hash, is_transfer=True)
+        order = _order(_kind_of(type_code, kind), values, holder)
+        made = department.issue(order, previous=ref.leaf_hash, is_transfer=True)
     _give(made, out, as_json=as_json)
 
 
@@ -184,12 +196,15 @@ def show(
     credential: CredentialArgument,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a credential or presentation says; nothing is verified."""
+    """Show what a credential, a presentation or a bundle says; nothing is verified."""
     from cli.licence.department import ref_of
+    from ledger.licences.bundle import Bundle
     from ledger.licences.sdjwt import parse
 
     text = read_text(credential)
     with named():
+        if text.startswith("{"):
+            text = Bundle.parse(text.encode()).credential
         presented = parse(text)
     claims, ref = presented.claims, ref_of(text)
     found: dict[str, Any] = {
@@ -208,17 +223,27 @@ def show(
     if as_json:
         print_json({**found, "fields": presented.disclosed})
         return
-    titles = _titles(claims.type_code)
-    print_table("licence", ["what", "value"], [(name, str(value)) for name, value in found.items()])
-    rows = [(titles.get(name, name), str(value)) for name, value in presented.disclosed.items()]
-    print_table("disclosed", ["field", "value"], rows)
+    rows = [
+        (f"{name} (UTC)", utc(value) or "no end") if name in TIMES else (name, str(value))
+        for name, value in found.items()
+    ]
+    print_table("licence", ["what", "value"], rows)
+    titles = titles_of(claims.type_code)
+    fields = [(name, titles.get(name, ""), str(value)) for name, value in presented.disclosed.items()]
+    print_table("disclosed", ["field", "title", "value"], fields)
 
 
-def _titles(type_code: str) -> dict[str, str]:
-    from ledger.licences.schema import demonstration_types
+def _kind_of(type_code: str, file: Path | None) -> str:
+    """Return what names the type of a licence that is there already: its own code, or the file with that type.
 
-    kind = demonstration_types().get(type_code)
-    return {} if kind is None else {field.name: field.title for field in kind.salted}
+    Raises:
+        CliError: the file has another type.
+    """
+    if file is None:
+        return type_code
+    if (code := find_kind(str(file)).code) != type_code:
+        raise CliError(f"{file} is the type {code}, the licence has {type_code}")
+    return str(file)
 
 
 def _order(
@@ -232,31 +257,15 @@ def _order(
 ) -> Order:
     from cli.licence.department import Order
 
+    found = find_kind(kind)
     return Order(
-        find_kind(kind),
-        read_values(values),
+        found,
+        values_by_name(read_values(values), found),
         read_public(holder),
         serial=serial,
         version=version,
-        expires_at=None if expires is None else _time(expires),
+        expires_at=None if expires is None else read_time(expires),
     )
-
-
-def _time(text: str) -> int:
-    """Read a date or time; one without an offset is China Standard Time.
-
-    Raises:
-        CliError: it is none.
-    """
-    from datetime import timedelta, timezone
-
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError as err:
-        raise CliError(f"expected a date or time such as 2030-01-01, got {text!r}") from err
-    if found.tzinfo is None:
-        found = found.replace(tzinfo=timezone(timedelta(hours=8)))
-    return int(found.timestamp())
 
 
 @contextmanager
@@ -269,6 +278,16 @@ def _department(city: str, key: Path, issuer: str, passphrase_file: Path | None)
         yield Department(issuer, opened, client)
 
 
+def _require_new(out: Path | None) -> None:
+    """Refuse to log a licence whose credential would then have no place.
+
+    Raises:
+        CliError: there is such a file already.
+    """
+    if out is not None and out.exists():
+        raise CliError(f"{out} exists and is not overwritten; nothing is logged")
+
+
 def _give(made: IssuedLicence, out: Path | None, *, as_json: bool) -> None:
     found = {"index": str(made.receipt.index), "leaf": made.receipt.leaf_hash.hex()}
     if out is not None:
@@ -278,7 +297,7 @@ def _give(made: IssuedLicence, out: Path | None, *, as_json: bool) -> None:
     elif out is None:
         write_out(None, made.credential)
     else:
-        typer.echo(f"logged at index {found['index']}; the credential is in {out}")
+        say(f"logged at index {found['index']}; the credential is in {out}")
 
 
 def _show_receipt(receipt: Receipt, *, as_json: bool) -> None:

@@ -9,14 +9,25 @@ import typer
 
 from cli.errors import CliError, named
 from cli.licence import keyring
-from cli.licence.options import CityOption, CredentialArgument, KeyOption, OutOption, read_text, write_out
+from cli.licence.options import (
+    CityOption,
+    CredentialArgument,
+    KeyOption,
+    OutOption,
+    PolicyOption,
+    read_text,
+    write_out,
+)
+from cli.licence.times import read_time, utc
 from cli.options import JsonOption, PassphraseOption
-from cli.output import print_json, print_table
+from cli.output import Stages, print_json, print_table, say
 
 
 def disclose(
     credential: CredentialArgument,
-    fields: Annotated[list[str] | None, typer.Argument(help="Fields to show; none shows no field.")] = None,
+    fields: Annotated[
+        list[str] | None, typer.Argument(help="Names or titles of the fields to show; none shows no field.")
+    ] = None,
     key: Annotated[
         Path | None, typer.Option("--key", help="The holder's key file, to prove the bearer.")
     ] = None,
@@ -101,12 +112,15 @@ def check(
 ) -> None:
     """Have the city's service verify a presentation: exit 0 VALID, 1 INVALID, 3 UNKNOWN."""
     from cli.licence.client import CityClient
-    from cli.licence.verify_command import EXIT_CODES, show_verdict
+    from cli.licence.verify_command import EXIT_CODES, licence_json, show_verdict
+    from ledger.licences.sdjwt import parse
 
     if (nonce is None) != (audience is None):
         raise CliError("--nonce and --audience go together")
-    with CityClient(city) as client:
-        found = client.verify(read_text(presentation), nonce=nonce, audience=audience)
+    text = read_text(presentation)
+    with CityClient(city) as client, named():
+        found = client.verify(text, nonce=nonce, audience=audience)
+        found["licence"] = licence_json(parse(text)) if found.get("authentic") is True else None
     if as_json:
         print_json(found)
     else:
@@ -117,19 +131,30 @@ def check(
 def status(
     credential: CredentialArgument,
     city: CityOption,
-    at: Annotated[int | None, typer.Option(help="Unix seconds: the status as it was then.")] = None,
+    policy: PolicyOption = Path("policy.json"),
+    at: Annotated[
+        str | None,
+        typer.Option(
+            help="The status as it was then: 2026-01-31, 2026-01-31T12:00:00+08:00 or Unix seconds; else now."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Read a licence's status out of the signed status list, now or as of a past time."""
+    """Prove a licence's status from the log, now or at a past time: exit 0 proved, 1 no such licence, 3 UNKNOWN."""
     from cli.licence.client import CityClient
-    from cli.licence.status import status_of
+    from cli.licence.status import show_status, status_json, status_of
+    from cli.licence.verify_command import EXIT_CODES, read_policy
 
-    with CityClient(city) as client, named():
-        found = status_of(client, read_text(credential), at_s=at)
+    trusted, at_s = read_policy(policy), None if at is None else read_time(at)
+    stages = Stages(quiet=as_json)
+    with CityClient(city) as client, named(), stages.stage("log", "looking through the log") as stage:
+        found = status_of(client, read_text(credential), trusted, at_s=at_s, progress=stage.reach)
+    shown = status_json(found)
     if as_json:
-        print_json(found)
+        print_json(shown)
     else:
-        print_table("status", ["what", "value"], [(name, str(value)) for name, value in found.items()])
+        show_status(shown)
+    raise typer.Exit(EXIT_CODES[shown["state"]])
 
 
 def uses(
@@ -141,16 +166,22 @@ def uses(
 ) -> None:
     """List who used a licence, and when: for its holder only."""
     from cli.licence.client import CityClient
-    from cli.licence.wallet import Wallet
+    from cli.licence.wallet import Wallet, issuer_hash
 
-    opened = keyring.open_key(key, passphrase_file)
+    opened, text = keyring.open_key(key, passphrase_file), read_text(credential)
     with CityClient(city) as client:
-        found: list[dict[str, Any]] = Wallet(opened).uses(client, read_text(credential))
+        found: list[dict[str, Any]] = Wallet(opened).uses(client, text)
     if as_json:
         print_json(found)
     else:
-        rows = [(use["time"], use["verdict"], use["verifier"][:16]) for use in found]
-        print_table("uses", ["time", "verdict", "verifier (hash)"], rows)
+        issuer = issuer_hash(text)
+        rows = [
+            (utc(use["time"]), "fetched", "its issuer")
+            if use["verifier"] == issuer
+            else (utc(use["time"]), use["verdict"], use["verifier"][:16])
+            for use in found
+        ]
+        print_table("uses", ["time (UTC)", "verdict", "verifier (hash)"], rows)
 
 
 def erase(
@@ -181,4 +212,4 @@ def erase(
     if as_json:
         print_json(found)
     else:
-        typer.echo(f"erased: the credential of log index {found['index']}, and {found['uses']} uses' salts")
+        say(f"erased: the credential of log index {found['index']}, and {found['uses']} uses' salts")

@@ -13,7 +13,7 @@ from cli.errors import CliError, named
 from cli.licence import keyring
 from cli.licence.options import CityOption, IssuerOption, find_kind, read_public
 from cli.options import JsonOption, PassphraseOption
-from cli.output import print_json, print_table
+from cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
     from cli.licence.registrar import Registrar
@@ -186,7 +186,7 @@ def attend(
             except CliError as err:
                 if str(err) != fault:
                     fault = str(err)
-                    typer.echo(f"not signed: {fault}", err=True)
+                    say(f"not signed: {fault}", err=True)
             ended.wait(every_s)
 
 

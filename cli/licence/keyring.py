@@ -35,16 +35,25 @@ def make_key(
     Args:
         path: of the file, `…/keys/NAME.json`.
         algorithm: EdDSA, ES256 or SM2.
-        passphrase_file: holds the passphrase; asked for when not given.
+        passphrase_file: holds the passphrase; asked for twice when not given.
         is_unattended: make a passphrase and keep it beside the keys.
 
     Raises:
-        CliError: there is such a file already, or no passphrase.
+        CliError: there is such a file already, or no passphrase, or the two that were typed differ.
+    """
+    passphrase = new_passphrase(path, passphrase_file, is_unattended=is_unattended)
+    return make_key_under(path, passphrase, algorithm=algorithm)
+
+
+def make_key_under(path: Path, passphrase: str, *, algorithm: Algorithm = "EdDSA") -> SigningKey:
+    """Make a key and its encrypted file under a passphrase that was decided before, as `new_passphrase` does.
+
+    Raises:
+        CliError: there is such a file already, or the passphrase is too short.
     """
     from ledger.licences import keyfile
     from ledger.licences.keys import SigningKey
 
-    passphrase = _passphrase(path, passphrase_file, is_unattended=is_unattended)
     try:
         key = SigningKey.generate(algorithm, secrets.token_bytes(32))
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -54,16 +63,24 @@ def make_key(
     return key
 
 
-def open_key(path: Path, passphrase_file: Path | None = None) -> SigningKey:
+def open_key(
+    path: Path, passphrase_file: Path | None = None, *, option: str = passphrases.OPTION
+) -> SigningKey:
     """Open a key file with the given passphrase file, else the one that an unattended start made, else by asking.
+
+    Args:
+        path: of the file.
+        passphrase_file: holds the passphrase.
+        option: of the command that gives that file, for messages.
 
     Raises:
         CliError: no such file, or the passphrase does not open it.
     """
     from ledger.licences import keyfile
 
+    passphrase = passphrases.find(_home(path), path.stem, passphrase_file, what=path.stem, option=option)
     try:
-        return keyfile.load(path, _passphrase(path, passphrase_file))
+        return keyfile.load(path, passphrase)
     except LedgerError as err:
         raise CliError(f"key {path}: {err}") from err
 
@@ -87,9 +104,26 @@ def public_of(path: Path) -> PublicKey:
         raise CliError(f"key {path}: {err}") from err
 
 
-def _passphrase(path: Path, file: Path | None, *, is_unattended: bool = False) -> str:
-    home = Home(path.parent.parent)
+def new_passphrase(path: Path, file: Path | None = None, *, is_unattended: bool = False) -> str:
+    """Decide the passphrase of a key that is made next: given, made and kept, or asked for twice.
+
+    Args:
+        path: of the key's file, which must not be there yet.
+        file: holds the passphrase.
+        is_unattended: make a passphrase and keep it beside the keys.
+
+    Raises:
+        CliError: there is such a key already, or no passphrase, or the two that were typed differ.
+    """
+    if path.exists():
+        raise CliError(f"key {path.name}: {path} exists and is not overwritten")
+    home = _home(path)
     if is_unattended:
         home.passphrases.mkdir(parents=True, exist_ok=True, mode=0o700)
         return passphrases.make(home, path.stem)
-    return passphrases.find(home, path.stem, file, what=path.stem)
+    kept = passphrases.kept_in(home, path.stem)  # where there is one, `open_key` takes it
+    return passphrases.first(file or (kept if kept.is_file() else None), what=path.stem)
+
+
+def _home(path: Path) -> Home:
+    return Home(path.parent.parent)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.errors import CliError, named
+from cli.output import visible
 from ledger import files
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ IssuerOption = Annotated[str, typer.Option("--issuer", help="The department's un
 OutOption = Annotated[
     Path | None, typer.Option("--out", "-o", help="Write here instead of to standard output.")
 ]
+PolicyOption = Annotated[Path, typer.Option("--policy", help="The verifier's policy.")]
 CredentialArgument = Annotated[Path, typer.Argument(help="File with the credential.")]
 ReasonOption = Annotated[str, typer.Option(help="Why, up to 64 characters; no personal data.")]
 
@@ -48,7 +50,8 @@ def write_out(path: Path | None, data: str | bytes) -> None:
     """
     raw = data.encode("utf8") if isinstance(data, str) else data
     if path is None:
-        sys.stdout.write(raw.decode("utf8") + "\n")
+        text = raw.decode("utf8")
+        sys.stdout.write((visible(text, lines=True) if sys.stdout.isatty() else text) + "\n")
         return
     try:
         files.write_new(path, raw)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cli.errors import CliError
-from cli.output import console, notes
+from cli.output import notes, print_step, visible
 from ledger.errors import LedgerError
 
 
@@ -66,7 +66,7 @@ class Steps:
     def heading(self, text: str) -> None:
         """Show that a chapter begins."""
         if not self._quiet:
-            notes.print(f"[bold]{text}[/bold]", highlight=False)
+            notes.print(visible(text), style="bold")
 
     def report(self) -> dict[str, Any]:
         """Return the JSON form: `{"ok", "steps": [{"name", "ok", "detail"}]}`."""
@@ -95,6 +95,4 @@ def require_equal(actual: object, expected: object, what: str) -> None:
 
 
 def _show(number: int, step: Step) -> None:
-    mark = "[green]✓[/green]" if step.ok else "[red]✗[/red]"
-    console.print(f"{mark} {number:>2} {step.name}  ", end="", highlight=False)
-    console.print(f"{step.detail}  {step.seconds:.1f} s", style="dim", highlight=False, markup=False)
+    print_step(step.ok, number, step.name, dim=f"{step.detail}  {step.seconds:.1f} s")

@@ -27,6 +27,11 @@ def live(cast: Cast) -> None:
     run = cast.steps.run
     cast.steps.heading("backfill and audit")
     run(f"{ROWS:,} residence permits are brought in from a Parquet file", lambda: backfill(cast))
+    run(
+        "one of them, found by its identifier: VALID; revoked by what was found: INVALID",
+        lambda: use_one(cast),
+    )
+    run("its department fetches all that it ever issued", lambda: export(cast))
     for short, city in cast.world.cities.items():
         run(
             f"replay of {city.name}'s log from files, chain and registry: nothing differs",
@@ -60,8 +65,15 @@ def backfill(cast: Cast) -> str:
         handle.terminate()
         handle.wait(20)
     city = cast.world.cities["dg"]
-    key = keyring.key_path(cast.world.home.path / "departments" / "dg-affairs", "signing")
-    words = ["--mapping", str(mapping), "--city", str(city.folder), "--key", str(key), "--json"]
+    words = [
+        "--mapping",
+        str(mapping),
+        "--city",
+        str(city.folder),
+        "--key",
+        str(_signing_key(cast)),
+        "--json",
+    ]
     code, found = _command(cast, "licence", "backfill", str(source), *words)
     cast.world.spawn_service("dg")
     cast.world.await_process("licences-dg")
@@ -74,6 +86,59 @@ def backfill(cast: Cast) -> str:
     ok, health = wait_for(cosigned)
     require(ok, f"not cosigned: {health}")
     return f"{found['rate']:,.0f} a second with worker processes; the log has {int(health['size']):,} entries"
+
+
+def use_one(cast: Cast) -> str:
+    """Do with a licence that was brought in what can be done with any other, by the commands that people have."""
+    from ledger.licences.identifiers import Identifier
+
+    department, folder = cast.department("dg-affairs"), cast.world.home.path / "backfill"
+    identifier = Identifier(cast.world.kinds[RESIDENCE].code, department.uscc, f"BF{ROWS // 2:08d}", "001")
+    licence, service = folder / "licence.txt", ["--city", cast.client("dg").url]
+    write_json(folder / "policy.json", cast.world.policy("dg"))
+    speaks = [*service, "--key", str(_signing_key(cast)), "--issuer", department.uscc, "--json"]
+    code, found = _command(cast, "licence", "find", identifier.text, *speaks, "-o", str(licence))
+    require_equal((code, len(found.get("items", ()))), (0, 1), f"exit code and licences found ({found})")
+
+    def judged(name: str) -> tuple[int, dict[str, Any]]:
+        bundle = folder / name
+        bundle.unlink(missing_ok=True)
+        _command(cast, "licence", "bundle", str(licence), *service, "-o", str(bundle))
+        policy = ["--policy", str(folder / "policy.json"), "--json"]
+        return _command(cast, "licence", "verify", str(bundle), *policy)
+
+    def held(name: str, wanted: tuple[int, str | None]) -> dict[str, Any]:
+        def look() -> tuple[bool, Any]:
+            code, verdict = judged(name)
+            return (code, verdict.get("reason")) == wanted, verdict
+
+        ok, verdict = wait_for(look)
+        require(ok, f"expected exit code and reason {wanted}, got {verdict}")
+        seen: dict[str, Any] = verdict
+        return seen
+
+    verdict = held("before.json", (0, None))
+    require_equal(verdict["licence"]["identifier"], identifier.text, "the licence that the verdict names")
+    code, found = _command(cast, "licence", "revoke", str(licence), *speaks, "--code", "withdrawn")
+    require_equal(code, 0, f"exit code of revoke ({found})")
+    verdict = held("after.json", (1, "Revoked"))
+    require_equal(verdict["code"], 0xE, "code")
+    return f"log index {found['index']} revokes it; code 0xE"
+
+
+def export(cast: Cast) -> str:
+    """Fetch a department's licences with their credentials."""
+    out = cast.world.home.path / "backfill" / "all.ndjson"
+    issuer = cast.department("dg-affairs").uscc
+    words = ["--city", cast.client("dg").url, "--key", str(_signing_key(cast)), "--issuer", issuer, "--json"]
+    code, found = _command(cast, "licence", "export", *words, "-o", str(out))
+    require_equal(code, 0, f"exit code ({found})")
+    require(found["licences"] > ROWS and found["erased"] >= 1, f"expected more licences: {found}")
+    return f"{found['licences']:,} licences in {out.stat().st_size:,} bytes, {found['erased']} of them erased"
+
+
+def _signing_key(cast: Cast) -> Path:
+    return keyring.key_path(cast.world.home.path / "departments" / "dg-affairs", "signing")
 
 
 def _source(cast: Cast) -> tuple[Path, Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from typing import Any
 
@@ -15,8 +16,9 @@ from cli.licence.cast import Cast, namespace_prefix, wait_for
 from cli.licence.client import ServiceRefused
 from cli.licence.department import ref_of
 from cli.licence.registrar import RECOGNITION_AGE_S
-from cli.licence.status import status_of
+from cli.licence.status import status_json, status_of
 from cli.licence.steps import require, require_equal
+from cli.licence.verify_command import parse_policy
 from cli.licence.world import BUSINESS, DAY_S, FOOD, WITNESSES
 from cli.witness import load_settings
 
@@ -122,12 +124,16 @@ def other_chain(cast: Cast) -> str:
 
 
 def past(cast: Cast) -> str:
-    """Read the status of a licence when it was suspended, and now."""
+    """Prove the status of a licence when it was suspended, and now, from the log under a verifier's policy."""
     client, credential = cast.client("dg"), cast.licences[FOOD].credential
-    then = status_of(client, credential, at_s=cast.marks["suspended"])
-    now = status_of(client, credential)
+    policy = parse_policy(json.dumps(cast.world.policy("dg")).encode())
+    then = status_json(
+        status_of(client, credential, policy, at_s=cast.marks["suspended"], now_s=cast.world.now_s())
+    )
+    now = status_json(status_of(client, credential, policy, now_s=cast.world.now_s()))
+    require_equal((then["state"], now["state"]), ("VALID", "VALID"), "what is proved then and now")
     require_equal((then["code"], now["code"]), (2, 0), "codes then and now")
-    return f"then {then['status']}, now {now['status']}"
+    return f"then {then['status']} by the token at log index {then['token_index']}, now {now['status']}"
 
 
 # --- two cities ------------------------------------------------------------------------------------------

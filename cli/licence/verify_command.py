@@ -10,11 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.errors import CliError
+from cli.licence.fields import titles_of
+from cli.licence.options import PolicyOption
+from cli.licence.times import utc
 from cli.options import JsonOption
-from cli.output import console, print_json, print_table
+from cli.output import print_json, print_styled, print_table, say
 from ledger.errors import LedgerError
 
 if TYPE_CHECKING:
+    from ledger.licences.policy import TrustPolicy
+    from ledger.licences.sdjwt import Presented
     from ledger.licences.verify import Verdict
 
 EXIT_CODES = {"VALID": 0, "INVALID": 1, "UNKNOWN": 3}
@@ -22,7 +27,7 @@ EXIT_CODES = {"VALID": 0, "INVALID": 1, "UNKNOWN": 3}
 
 def verify(
     bundle: Annotated[Path, typer.Argument(help="The bundle.")],
-    policy: Annotated[Path, typer.Option("--policy", help="The verifier's policy.")] = Path("policy.json"),
+    policy: PolicyOption = Path("policy.json"),
     nonce: Annotated[
         str | None, typer.Option(help="The challenge that the bearer must have answered.")
     ] = None,
@@ -33,7 +38,8 @@ def verify(
     """Verify a bundle offline: exit 0 VALID, 1 INVALID, 3 UNKNOWN."""
     forbid_sockets()
     verdict = verdict_of(_read(bundle), _read(policy), nonce=nonce, audience=audience, now_s=now)
-    found = verdict_json(verdict)
+    licence = None if verdict.presented is None or not verdict.authentic else licence_json(verdict.presented)
+    found = {**verdict_json(verdict), "licence": licence}
     if as_json:
         print_json(found)
     else:
@@ -54,20 +60,37 @@ def verdict_of(
     Raises:
         CliError: the policy is none, or one of nonce and audience is missing.
     """
-    from ledger.licences.policy import TrustPolicy
     from ledger.licences.verify import Expected
     from ledger.licences.verify import verify as verify_bundle
 
     if (nonce is None) != (audience is None):
         raise CliError("--nonce and --audience go together")
     expected = None if nonce is None or audience is None else Expected(nonce, audience)
+    now = int(time.time()) if now_s is None else now_s
+    return verify_bundle(bundle, parse_policy(policy), now_s=now, expected=expected)
+
+
+def read_policy(path: Path) -> TrustPolicy:
+    """Read the verifier's policy out of its file.
+
+    Raises:
+        CliError: it cannot be read, or is none.
+    """
+    return parse_policy(_read(path))
+
+
+def parse_policy(data: bytes) -> TrustPolicy:
+    """Read a policy.
+
+    Raises:
+        CliError: it is none.
+    """
+    from ledger.licences.policy import TrustPolicy
+
     try:
-        trusted = TrustPolicy.parse(policy)
+        return TrustPolicy.parse(data)
     except LedgerError as err:
         raise CliError(f"policy: {err}") from err
-    return verify_bundle(
-        bundle, trusted, now_s=int(time.time()) if now_s is None else now_s, expected=expected
-    )
 
 
 def verdict_json(verdict: Verdict) -> dict[str, Any]:
@@ -78,6 +101,20 @@ def verdict_json(verdict: Verdict) -> dict[str, Any]:
         "code": verdict.code,
         "facts": dict(verdict.facts),
         "missing": [what.value for what in verdict.missing],
+        "authentic": verdict.authentic,
+    }
+
+
+def licence_json(presented: Presented) -> dict[str, Any]:
+    """Return which licence a verdict is about, and the fields that it discloses: true only beside an authentic verdict."""
+    claims = presented.claims
+    return {
+        "identifier": claims.identifier.text,
+        "issuer": claims.issuer,
+        "type": claims.type_code,
+        "not_before": claims.not_before,
+        "expires_at": claims.expires_at,
+        "fields": dict(presented.disclosed),
     }
 
 
@@ -99,13 +136,41 @@ def _read(path: Path) -> bytes:
 
 
 def show_verdict(found: dict[str, Any]) -> None:
-    """Print a verdict with its facts."""
+    """Print a verdict: what it is, why, about which licence with which fields, and the time of each fact."""
     colour = {"VALID": "green", "INVALID": "red", "UNKNOWN": "yellow"}[found["verdict"]]
-    reason = f" {found['reason']}" if found["reason"] else ""
-    console.print(f"[bold {colour}]{found['verdict']}[/bold {colour}]{reason}", highlight=False)
+    reason = f" {found['reason']}{_why_revoked(found)}" if found["reason"] else ""
+    print_styled(found["verdict"], f"bold {colour}", reason)
     if found["missing"]:
-        console.print(f"missing: {', '.join(found['missing'])}", highlight=False)
+        say(f"missing: {', '.join(found['missing'])}")
+    if found["licence"] is not None:
+        _show_licence(found["licence"])
+    elif found["verdict"] != "VALID":
+        say("which licence it is, and what it says, is not proved")
+    print_table("facts (UTC)", ["fact", "time"], [(name, utc(at)) for name, at in found["facts"].items()])
+
+
+def _why_revoked(found: dict[str, Any]) -> str:
+    """Return which of the final codes it is: superseded, lapsed, transferred and others are all `Revoked` (docs/licence.md §11)."""
+    from ledger.licences.leaf import Code
+
+    if found["reason"] != "Revoked":
+        return ""
+    code = found["code"]
+    return f" ({Code(code).name.lower() if code in list(Code) else 'code ' + str(code)})"
+
+
+def _show_licence(licence: dict[str, Any]) -> None:
+    from ledger.licences.schema import demonstration_types
+
+    kind = demonstration_types().get(licence["type"])
     rows = [
-        (name, time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at))) for name, at in found["facts"].items()
+        ("identifier", licence["identifier"]),
+        ("issuer", licence["issuer"]),
+        ("type", licence["type"] if kind is None else f"{kind.name} ({licence['type']})"),
+        ("valid from (UTC)", utc(licence["not_before"])),
+        ("valid until (UTC)", utc(licence["expires_at"]) or "no end"),
     ]
-    print_table("facts (UTC)", ["fact", "time"], rows)
+    print_table("licence", ["what", "value"], rows)
+    titles = titles_of(licence["type"])
+    fields = [(name, titles.get(name, ""), str(value)) for name, value in licence["fields"].items()]
+    print_table("disclosed", ["field", "title", "value"], fields)

@@ -8,7 +8,7 @@ completes its batch, the state is brought up to it, and the same signed event ha
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,9 +52,11 @@ from ledger.licences.state import BookState, Standing
 from ledger.licences.status import slots
 from ledger.licences.store import BookStore, JobRow, create_tables
 from ledger.licences.template import Template
-from ledger.log.batch import Bundle, Item
+from ledger.log.batch import Bundle, Item, decode_evidence
 from ledger.log.errors import EventConflict
+from ledger.log.layout import Layout
 from ledger.log.notes import NoteSigner
+from ledger.log.tiles import TILE_WIDTH, decode_bundle, tile_width
 from ledger.log.writer import Log
 
 RESERVE_MAX: Final = 1 << 28
@@ -69,6 +71,14 @@ class Receipt:
 
     index: int
     leaf_hash: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class KeptLicence:
+    """A licence as the book keeps it: where it stands, and its credential, None where that was destroyed."""
+
+    standing: Standing
+    credential: str | None
 
 
 class LicenceBook:
@@ -398,6 +408,36 @@ class LicenceBook:
         if not 0 <= index < self.log.size or Leaf.decode(self.log.entry(index)).kind not in LICENCE_KINDS:
             raise LicenceUnknown(f"no licence was issued at log index {index}")
         return self._read(self.log.evidence(index))
+
+    def issues_in(self, n: int, keys: Container[bytes]) -> list[KeptLicence]:
+        """Return the licences among the entries 256 n … 256 n + 255 that one of some keys signed, ascending.
+
+        Args:
+            n: number of the bundle.
+            keys: ids of keys.
+
+        Raises:
+            BookDamaged: a private record is missing.
+            LogError: the log's files are damaged.
+        """
+        width = tile_width(0, n, self.state.size)
+        entries = decode_bundle(self.log.reader.bundle(n, width), width) if width else []
+        leaves = [(index, Leaf.decode(entry)) for index, entry in enumerate(entries, n * TILE_WIDTH)]
+        own = [each for each in leaves if each[1].kind in LICENCE_KINDS and each[1].key_id in keys]
+        if not own:
+            return []
+        try:
+            kept = decode_evidence(Layout(self.folder.log).evidence(n).read_bytes())
+        except FileNotFoundError as err:
+            raise BookDamaged("private records", f"those of bundle {n}", "none") from err
+        if len(kept) < width:
+            raise BookDamaged("private records", f"{width} of bundle {n}", str(len(kept)))
+        return [self._as_kept(index, leaf, kept[index % TILE_WIDTH]) for index, leaf in own]
+
+    def _as_kept(self, index: int, leaf: Leaf, evidence: bytes) -> KeptLicence:
+        code = self.state.slots.get(leaf.list, leaf.index).code
+        standing = Standing(leaf.list, leaf.index, code, index, leaf.hash, leaf)
+        return KeptLicence(standing, self._read(evidence) if evidence else None)
 
     def erase(self, index: int) -> None:
         """Destroy a licence's credential, its salts and disclosures, and the salts of its access records, durably.

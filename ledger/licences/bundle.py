@@ -15,7 +15,7 @@ from ledger.errors import MalformedValue
 from ledger.licences.encoding import b64u, parse_b64u
 from ledger.licences.errors import Malformed
 from ledger.licences.identifiers import require_origin
-from ledger.licences.packing import Opened, is_plain, pack_credential, pack_jws, unpack_credential, unpack_jws
+from ledger.licences.packing import Opened, is_plain, pack_credential, pack_jws, unpack
 from ledger.licences.policy import require_members
 
 BUNDLE_VERSION: Final = 1
@@ -143,22 +143,22 @@ class Bundle:
         given = require_members("bundle", value, _MEMBERS)
         if type(given["version"]) is not int or given["version"] != BUNDLE_VERSION:
             raise Malformed("bundle.version", str(BUNDLE_VERSION), "another version")
-        opened: dict[str, Any] = {}
         anchor = given["anchor"]
         if anchor is not None and (not isinstance(anchor, dict) or not is_plain(anchor)):
             raise Malformed("bundle.anchor", "an object without fractions, or null", "something else")
+        texts = unpack(given)
         bundle = cls(
-            credential=unpack_credential(given["credential"], "bundle.credential", opened),
+            credential=texts.credential,
             origin=require_origin(given["origin"]),
             checkpoint=_optional_text("checkpoint", given["checkpoint"]),
             inclusion=None if given["inclusion"] is None else _inclusion(given["inclusion"]),
-            issuer=None if given["issuer"] is None else unpack_jws(given["issuer"], "bundle.issuer", opened),
+            issuer=texts.issuer,
             status=None if given["status"] is None else _status(given["status"], token),
             anchor=anchor,
             recognition=None if given["recognition"] is None else _recognition(given["recognition"]),
-            opened=opened,
+            opened=texts.opened,
         )
-        if _canonical(value) != data:
+        if texts.canonical != data:
             raise Malformed("bundle", "RFC 8785 bytes", "another form of the same value")
         return bundle
 
@@ -167,8 +167,8 @@ def _without_token(data: bytes) -> tuple[bytes, str | None]:
     """Take a status token out of the end of a bundle, where its one form has it; None where there is none to take.
 
     The token is most of a bundle, and the parser would look at each of its characters three times over. What is left has an empty string in
-    its place; where that is a bundle in its one form with an empty token, the bundle with the token is one: printable ASCII
-    without quotes and backslashes is its own JSON form.
+    its place; where that is a bundle in its one form with an empty token, the bundle with the token is one: ASCII without
+    control characters below 0x20, quotes and backslashes is its own JSON form.
     """
     if len(data) > BUNDLE_MAX or not data.endswith(_AFTER_TOKEN):
         return data, None
@@ -176,10 +176,13 @@ def _without_token(data: bytes) -> tuple[bytes, str | None]:
     start = data.rfind(b'"', 0, end) + 1  # one character is found at memory speed, `_TOKEN` is not
     if start == end or not data.endswith(_TOKEN, 0, start) or data.find(b"\\", start, end) >= 0:
         return data, None
-    characters = np.frombuffer(data, dtype=np.uint8, count=end - start, offset=start)
-    if int(characters.min()) < 0x20 or int(characters.max()) > 0x7E:
+    try:
+        token = str(memoryview(data)[start:end], "ascii")
+    except UnicodeDecodeError:
         return data, None
-    return data[:start] + data[end:], str(memoryview(data)[start:end], "ascii")
+    if np.minimum.reduce(np.frombuffer(data, dtype=np.uint8, count=end - start, offset=start)) < 0x20:
+        return data, None
+    return data[:start] + data[end:], token
 
 
 def _canonical(value: Mapping[str, Any]) -> bytes:

@@ -71,8 +71,13 @@ def require_b64u(text: object, field: str, length: Literal[16, 32]) -> None:
     Raises:
         Malformed: as `parse_b64u`.
     """
-    if not isinstance(text, str) or not _FORMS[length].fullmatch(text):
+    if not is_b64u(text, length):
         parse_b64u(text, field, length)
+
+
+def is_b64u(text: object, length: Literal[16, 32]) -> bool:
+    """Say whether something is the base64url of `length` bytes in its one form."""
+    return isinstance(text, str) and _FORMS[length].fullmatch(text) is not None
 
 
 def canonical(value: object, field: str) -> bytes:

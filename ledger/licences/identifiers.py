@@ -118,6 +118,11 @@ def mod37_36_step(text: str, p: int = 36) -> int:
     return p
 
 
+@lru_cache(maxsize=4096)  # of types and issuers, which many licences share
+def _state_after(text: str) -> int:
+    return mod37_36_step(text)
+
+
 def mod37_36_end(p: int) -> str:
     """Return the check character that ends a text whose state is `p`."""
     return ALPHANUMERIC[(37 - p) % 36]
@@ -149,7 +154,8 @@ class Identifier:
     @property
     def check(self) -> str:
         """The check character over everything before it, dots left out."""
-        return mod37_36_check(self.type_code + self.issuer + self.serial + self.version)
+        state = _state_after(self.type_code + self.issuer)
+        return mod37_36_end(mod37_36_step(self.serial + self.version, state))
 
     @property
     def text(self) -> str:
@@ -246,7 +252,12 @@ def parse_status_urn(text: object) -> tuple[str, int]:
     Raises:
         Malformed: no such name, or the number is not in its one decimal form.
     """
-    origin, colon, number = _after(text, STATUS_URN, "uri").rpartition(":")
+    return _parse_list(_after(text, STATUS_URN, "uri"))
+
+
+@lru_cache(maxsize=1024)  # a licence and its status token have the same one
+def _parse_list(text: str) -> tuple[str, int]:
+    origin, colon, number = text.rpartition(":")
     if not colon or not 1 <= len(number) <= 10 or number.strip(DIGITS) or str(int(number)) != number:
         raise Malformed("uri", "a status list's name with a decimal number", "something else")
     status_urn(origin, int(number))

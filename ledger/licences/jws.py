@@ -57,7 +57,7 @@ class Jws:
         Raises:
             Malformed: a KB-JWT names no key.
         """
-        return Digest(parse_b64u(self.kid, "kid", 32))
+        return _key_id(self.kid)
 
     def verify(self, key: PublicKey) -> None:
         """Check the signature under the key that it must be by.
@@ -132,6 +132,11 @@ def parse_jws(text: object, typ: str, opened: Opened = NOTHING_OPENED, *, size_m
     if not isinstance(payload, dict):
         raise Malformed("payload", "an object", type(payload).__name__)
     return Jws(text, typ, alg, kid, payload, parse_b64u(parts[2], "signature", SIGNATURE_SIZE))
+
+
+@lru_cache(maxsize=1024)  # that of a credential is asked for twice, and its issuer has many
+def _key_id(kid: str) -> Digest:
+    return Digest(parse_b64u(kid, "kid", 32))
 
 
 def _json_of(typ: str) -> _JsonParser:

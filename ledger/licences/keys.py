@@ -68,7 +68,7 @@ class PublicKey:
     @property
     def kid(self) -> str:
         """The key id in base64url, as headers have it."""
-        return b64u(self.key_id)
+        return _kid(self)
 
     @classmethod
     def from_jwk(cls, value: object) -> PublicKey:
@@ -230,3 +230,8 @@ def _key_id(key: PublicKey) -> Digest:
     # the form of RFC 8785: names in order, and all values are base64url or letters
     members = ",".join(f'"{name}":"{value}"' for name, value in sorted(key.jwk().items()))
     return Digest(hashlib.sha256(f"{{{members}}}".encode("ascii")).digest())
+
+
+@lru_cache(maxsize=4096)
+def _kid(key: PublicKey) -> str:
+    return b64u(_key_id(key))

@@ -131,8 +131,8 @@ class Leaf:
     extra: bytes = b""
 
     def __post_init__(self) -> None:
-        sizes = ((self.event_id, 16), (self.key_id, 32), (self.evidence, 32), (self.previous, 32))
-        if any(len(value) != size for value, size in sizes):
+        sizes = len(self.event_id), len(self.key_id), len(self.evidence), len(self.previous)
+        if sizes != (16, 32, 32, 32):
             raise Malformed("leaf", "an id of 16 bytes and digests of 32", "other lengths")
         for day in (self.event_day, self.last_day):
             if not -DAY_NONE - 1 <= day <= DAY_NONE:

@@ -8,7 +8,8 @@ Source: docs/licence.md §8.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
@@ -18,12 +19,12 @@ from ledger.licences.encoding import b64u, parse_b64u
 from ledger.licences.errors import Malformed
 
 _PART_MAX: Final = 1 << 20
-_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
-_MARK: Final = "\0"
-_SPLIT: Final = '"\\u0000",'
-_START: Final = "["
-_END: Final = "]"
-_LEAVES: Final = frozenset({str, int, bool, type(None)})
+# of what was parsed, which is no circle
+_ENCODER: Final = json.JSONEncoder(
+    ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False, check_circular=False
+)
+_MARK: Final = "\0"  # before and after each value, where the whole is encoded
+_SPLIT: Final = b'"\\u0000",'
 _FIRST: Final[dict[type, str]] = {dict: "e", list: "W"}  # of the base64url of { and [
 
 Packed: TypeAlias = str | list[Any]
@@ -41,18 +42,6 @@ def pack_jws(text: str) -> Packed:
     return text if header is None or payload is None else [header, payload, parts[2]]
 
 
-def unpack_jws(value: object, field: str, opened: dict[str, Any]) -> str:
-    """Return the text that `pack_jws` packed.
-
-    Args:
-        opened: gets what is JSON by its part, so that nobody has to parse it again.
-
-    Raises:
-        Malformed: neither form, or a text that has the other one.
-    """
-    return _join(value, _close(_json_of_jws(value, field), field, opened))
-
-
 def pack_credential(text: str) -> list[Any]:
     """Return the parts between the `~` of an SD-JWT: its JWT and its KB-JWT packed, disclosures as arrays where they can be."""
     first, *others = text.split("~")
@@ -63,71 +52,138 @@ def pack_credential(text: str) -> list[Any]:
     return packed + [pack_jws(last) for last in others[-1:]]
 
 
-def unpack_credential(value: object, field: str, opened: dict[str, Any]) -> str:
-    """Return the text that `pack_credential` packed.
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """The texts in a bundle, and its own bytes.
+
+    Attributes:
+        credential: an SD-JWT.
+        issuer: a JWS, None where there is none.
+        opened: what is JSON in them by its part, so that nobody has to parse it again.
+        canonical: what the C encoder makes of the bundle.
+    """
+
+    credential: str
+    issuer: str | None
+    opened: Opened
+    canonical: bytes
+
+
+def unpack(bundle: Mapping[str, Any]) -> Unpacked:
+    """Return the texts that `pack_credential` and `pack_jws` packed. The bundle is encoded once, for them and for itself.
 
     Args:
-        opened: as in `unpack_jws`.
+        bundle: parsed JSON, with the members `credential` and `issuer`.
 
     Raises:
-        Malformed: no array, a part of another shape, or one that has another form.
+        Malformed: a text has neither form or that of another text, or something has no canonical bytes.
     """
+    credential, issuer = bundle["credential"], bundle["issuer"]
+    values, marked = _mark_credential(credential, "bundle.credential")
+    marked_issuer = None
+    if issuer is not None:
+        of_issuer, marked_issuer = _mark_jws(issuer, "bundle.issuer")
+        _require_plain(of_issuer, "bundle.issuer")
+        values += of_issuer  # after those of the credential: the encoder sorts the names of members
+    closed, canonical = _encode(bundle, {**bundle, "credential": marked, "issuer": marked_issuer}, values)
+    parts = iter(closed)
+    texts = [_text_of_jws(credential[0], parts)]
+    texts += [part if isinstance(part, str) else next(parts) for part in credential[1:-1]]
+    texts += [_text_of_jws(last, parts) for last in credential[1:][-1:]]
+    text = "~".join(texts)
+    if text.count("~") != len(texts) - 1:
+        raise Malformed("bundle.credential", "parts without ~", "one with it")
+    issuer_text = None if issuer is None else _text_of_jws(issuer, parts)
+    return Unpacked(text, issuer_text, dict(zip(closed, values, strict=True)), canonical)
+
+
+def _mark_credential(value: object, field: str) -> tuple[list[Any], list[Any]]:
+    """Return the JSON values in a packed credential, and the credential with a mark before and after each."""
     if not isinstance(value, list) or not value:
         raise Malformed(field, "an array of the parts of an SD-JWT", "something else")
-    ends = (0, len(value) - 1)  # JWT and KB-JWT
-    found = [
-        _json_of_jws(part, field) if at in ends else _json_of_disclosure(part, field)
-        for at, part in enumerate(value)
-    ]
-    closed = _close([each for values in found for each in values], field, opened)
-    texts, at = [], 0
-    for part, values in zip(value, found, strict=True):
-        texts.append(_join(part, closed[at : at + len(values)]))
-        at += len(values)
-    text = "~".join(texts)
-    if text.count("~") != ends[1]:
-        raise Malformed(field, "parts without ~", "one with it")
-    return text
+    values, first = _mark_jws(value[0], field)
+    marked = [first]
+    for part in value[1:-1]:
+        if isinstance(part, list):
+            values.append(part)
+            marked += (_MARK, part, _MARK)
+        elif isinstance(part, str) and _open(part, list) is None:
+            marked.append(part)
+        else:
+            raise Malformed(field, "a disclosure as an array, or a string that is none", "something else")
+    for part in value[1:][-1:]:  # the KB-JWT
+        own, last = _mark_jws(part, field)
+        values += own
+        marked.append(last)
+    _require_plain(values, field)
+    return values, marked
 
 
-def _json_of_jws(value: object, field: str) -> list[Any]:
-    """Return header and payload of a packed JWS, nothing of one that cannot be packed."""
+def _mark_jws(value: object, field: str) -> tuple[list[Any], Any]:
+    """Return header and payload of a packed JWS, nothing of one that cannot be packed; and the JWS with a mark before and after each."""
     if isinstance(value, str):
         if pack_jws(value) is not value:
             raise Malformed(field, "a JWS of canonical JSON as an array", "a string")
-        return []
+        return [], value
     if not isinstance(value, list) or list(map(type, value)) != [dict, dict, str] or "." in value[2]:
         raise Malformed(
             field, "a string, or an array of two objects and a string without dots", "something else"
         )
-    return value[:2]
+    header, payload, signature = value
+    return [header, payload], [_MARK, header, _MARK, _MARK, payload, _MARK, signature]
 
 
-def _json_of_disclosure(value: object, field: str) -> list[Any]:
-    if isinstance(value, list):
-        return [value]
-    if not isinstance(value, str) or _open(value, list) is not None:
-        raise Malformed(field, "a disclosure as an array, or a string that is none", "something else")
-    return []
-
-
-def _join(value: object, closed: list[str]) -> str:
+def _text_of_jws(value: Any, parts: Iterator[str]) -> str:
     """Put closed parts in the place of the JSON that they were; `value` has the shape that it must have."""
-    if isinstance(value, list) and len(closed) == 2:
-        return f"{closed[0]}.{closed[1]}.{value[2]}"
-    return closed[0] if closed else str(value)
+    return value if isinstance(value, str) else f"{next(parts)}.{next(parts)}.{value[2]}"
+
+
+def _encode(bundle: object, marked: object, values: list[Any]) -> tuple[list[str], bytes]:
+    """Return the base64url of the canonical bytes of each value, and the canonical bytes of the bundle, from one run of the encoder.
+
+    Args:
+        marked: the bundle with a mark before and after each of the values, always with a comma after it.
+    """
+    try:
+        pieces = _ENCODER.encode(marked).encode("utf-8").split(_SPLIT)
+        if len(pieces) == 2 * len(values) + 1:
+            return [b64u(piece[:-1]) for piece in pieces[1::2]], b"".join(pieces)  # each without its comma
+        # the bundle has a mark in it
+        return [b64u(_bytes_of(value)) for value in values], _bytes_of(bundle)
+    except (ValueError, TypeError, RecursionError) as err:
+        raise Malformed("bundle", "a value with an RFC 8785 form", type(err).__name__) from err
+
+
+def _bytes_of(value: object) -> bytes:
+    return _ENCODER.encode(value).encode("utf-8")
+
+
+def _require_plain(values: list[Any], field: str) -> None:
+    if not _are_plain(values):
+        raise Malformed(field, "JSON with ASCII names and without fractions", "something else")
 
 
 def is_plain(value: object) -> bool:
     """Say whether the C encoder's form of a parsed value is that of RFC 8785: ASCII names, no fractions, no integers beyond 2^53."""
-    if isinstance(value, dict):
-        return all(map(str.isascii, value)) and _are_plain(value.values())
-    return _are_plain(value) if isinstance(value, list) else not isinstance(value, float)
+    return _are_plain([value])
 
 
-def _are_plain(values: Iterable[object]) -> bool:
-    kinds = set(map(type, values))
-    return kinds <= _LEAVES or (float not in kinds and all(map(is_plain, values)))
+def _are_plain(values: Iterable[Any]) -> bool:
+    found = [values]
+    for inner in found:  # grows: a call for each value would take twice the time
+        for value in inner:
+            kind = type(value)
+            if kind is str:
+                continue
+            if kind is list:
+                found.append(value)
+            elif kind is dict:
+                if not "".join(value).isascii():
+                    return False
+                found.append(value.values())
+            elif kind is float:
+                return False
+    return True
 
 
 def _open(part: str, kind: type) -> Any:
@@ -141,23 +197,3 @@ def _open(part: str, kind: type) -> Any:
     except (Malformed, MalformedValue, UnicodeEncodeError, RecursionError):
         return None
     return value if same else None
-
-
-def _close(values: list[Any], field: str, opened: dict[str, Any]) -> list[str]:
-    """Return the base64url of the canonical bytes of each value, all of them from one run of the encoder."""
-    if not values:
-        return []
-    if not _are_plain(values):
-        raise Malformed(field, "JSON with ASCII names and without fractions", "something else")
-    marked = [each for value in values for each in (_MARK, value)]
-    try:
-        first, *texts = _ENCODER.encode(marked).split(_SPLIT)
-        if first != _START or len(texts) != len(values):  # a value has the mark in it
-            texts = [_ENCODER.encode(value) + _END for value in values]
-        closed = [
-            b64u(text[:-1].encode("utf-8")) for text in texts
-        ]  # each with the comma or bracket after it
-    except UnicodeEncodeError as err:
-        raise Malformed(field, "Unicode without lone surrogates", "one") from err
-    opened.update(zip(closed, values, strict=True))
-    return closed

@@ -112,6 +112,9 @@ class City:
         if self.types is not None:
             require_types("city.types", self.types)
 
+    def __hash__(self) -> int:
+        return hash(self.origin)  # a policy has each once, and caches ask for this with every bundle
+
     def recognises(self, type_code: str) -> bool:
         """Say whether licences of a type count from this city."""
         return self.types is None or type_code in self.types

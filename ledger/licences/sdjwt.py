@@ -64,6 +64,7 @@ DISCLOSURES_MAX: Final = 128
 BEARER_AGE_MAX_S: Final = 60
 _BEARER_MEMBERS: Final = frozenset({"aud", "iat", "nonce", "sd_hash"})
 _NONCE_MAX: Final = 512
+_ALLOWED: Final = MANDATORY | OPTIONAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +148,7 @@ class Claims:
         """
         for name in sorted(MANDATORY - payload.keys()):
             raise HiddenMandatoryField(name)
-        if unknown := payload.keys() - MANDATORY - OPTIONAL:
+        if unknown := payload.keys() - _ALLOWED:
             raise Malformed("payload", "no other members", f"{len(unknown)} more")
         if payload["_sd_alg"] != "sha-256":
             raise Malformed("_sd_alg", "sha-256", "another algorithm")

@@ -31,7 +31,7 @@ from ledger.licences.policy import ANCHOR_KINDS, TrustPolicy
 from ledger.licences.reasons import Missing, Reason, State
 from ledger.licences.sdjwt import Presented, parse, verify_bearer
 
-__all__ = ["Expected", "Missing", "Reason", "State", "Verdict", "verify", "verify_facts"]
+__all__ = ["Expected", "Missing", "Reason", "State", "Verdict", "verify", "verify_facts", "verify_logged"]
 
 _BEARER_REASONS: Final[dict[type[BearerError], Reason]] = {
     BearerForged: Reason.BEARER_FORGED,
@@ -58,7 +58,9 @@ class Verdict:
         missing: all that is missing, not empty exactly when UNKNOWN.
         facts: by name of the fact (`checkpoint`, `issuer`, `status`, `anchor`, `recognition`, `bearer`), its time in Unix seconds.
         code: the 4-bit status that the token has for the licence, if one was read.
-        presented: the credential as it was read, None where it is malformed. Its claims are true only if VALID.
+        presented: the credential as it was read, None where it is malformed. Its claims are true only if `authentic`.
+        authentic: whether steps 2 to 5 held with nothing missing: the credential is its issuer's and in the log, so that what it says is
+            what the issuer says, whatever its status. Always so when VALID.
     """
 
     state: State
@@ -67,6 +69,7 @@ class Verdict:
     facts: dict[str, int]
     code: int | None
     presented: Presented | None
+    authentic: bool = False
 
     @property
     def last_known(self) -> int | None:
@@ -114,6 +117,15 @@ def verify_facts(
     return _Judgement(facts, policy, now_s).run(expected)
 
 
+def verify_logged(facts: Facts, policy: TrustPolicy, *, now_s: int) -> Verdict:
+    """Judge steps 2 to 5 and 8 alone: that the licence is its issuer's and in the log, whatever its status and its dates.
+
+    Args:
+        facts, policy, now_s: as `verify_facts`.
+    """
+    return _Judgement(facts, policy, now_s).run_logged()
+
+
 def _invalid(reason: Reason) -> Verdict:
     return Verdict(State.INVALID, reason, (), {}, None, None)
 
@@ -137,26 +149,43 @@ class _Judgement:
     times: dict[str, int] = field(default_factory=dict)
     seen: list[int] = field(default_factory=list)
     code: int | None = None
+    authentic: bool = False
 
     def run(self, expected: Expected | None) -> Verdict:
         reason = None
         try:
-            self._city()
-            checkpoint = self._checkpoint()
-            span = self._issuer()
-            self._inclusion(checkpoint, span)
+            checkpoint = self._logged()
             self._status(checkpoint)
             self._time()
             self._anchor(checkpoint)
             self._bearer(expected)
         except _Contradiction as err:
             reason = err.reason
+        return self._verdict(reason)
+
+    def run_logged(self) -> Verdict:
+        reason = None
+        try:
+            self._anchor(self._logged())
+        except _Contradiction as err:
+            reason = err.reason
+        return self._verdict(reason)
+
+    def _logged(self) -> CheckpointFact | None:
+        self._city()
+        checkpoint = self._checkpoint()
+        self._inclusion(checkpoint, self._issuer())
+        self.authentic = not self.missing
+        return checkpoint
+
+    def _verdict(self, reason: Reason | None) -> Verdict:
         if reason is not None:
             state = State.INVALID
             self.missing.clear()
         else:
             state = State.UNKNOWN if self.missing else State.VALID
-        return Verdict(state, reason, tuple(self.missing), self.times, self.code, self.facts.presented)
+        presented = self.facts.presented
+        return Verdict(state, reason, tuple(self.missing), self.times, self.code, presented, self.authentic)
 
     def _lack(self, what: Missing) -> None:
         self.missing[what] = None

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import replace
 from fractions import Fraction
 from typing import TypeVar
 
-from privacy.answer import ROWS_EXPECTED, AnswerTable, ExpectedError, decode_answer, expected_error95
+from privacy.answer import AnswerTable, decode_answer
 from privacy.errors import AnswerInvalid
 from privacy.estimates import HALF, Z_ONE, Estimate, Noisy, root
+from privacy.expected import ROWS_EXPECTED, Assumption, ExpectedError, expected_error95
 from privacy.fixed_point import power_of_two
 from privacy.layout import cell_index, group_order
 from privacy.paillier.encrypt import decrypt
@@ -76,22 +77,28 @@ def open_scores(
 
 
 def expected_score_error95(
-    plan: Plan, params: SumParameters, weights: FixedWeights
+    plan: Plan, params: SumParameters, weights: FixedWeights, *, rows: int = ROWS_EXPECTED
 ) -> tuple[ExpectedError, ...]:
-    """Return what a quote says, with the error of the score under the buyer's own weights; of groups of 1,000 rows, where
-    the rounding of values makes that matter.
+    """Return what a quote says, with the error of the score under the buyer's own weights.
+
+    Args:
+        plan, params: as in `privacy.expected.expected_error95`.
+        weights: the buyer's.
+        rows: the group size that it is stated for, where the rounding of values makes that matter.
 
     Raises:
         PlanInvalid: a plan of another kind.
     """
     shape = ScoreShape.of(plan)
-    counted = ROWS_EXPECTED << plan.lanes[shape.count].grid_bits
+    lane = plan.lanes[shape.count]
+    noise = Noisy(lane, Fraction(0), params.holders * lane.share(params.divisor)).error(Z_ONE)
+    counted = math.ceil((rows + noise) / lane.unit)
     error = float(_error(plan, params, params.holders, weights, rows=counted))
     sized = any(_rounding(plan, number) for number in shape.sums)
     name = score_output(plan).name
+    stated = ExpectedError(name, error, rows if sized else None, Assumption.ANY)
     return tuple(
-        replace(each, error95=error, rows=ROWS_EXPECTED if sized else None) if each.column == name else each
-        for each in expected_error95(plan, params)
+        stated if each.column == name else each for each in expected_error95(plan, params, rows=rows)
     )
 
 

@@ -12,14 +12,17 @@ from typer.testing import CliRunner
 from cli import accounts, chain_process, passphrases, processes
 from cli.app import app
 from cli.checks import instance_checks
+from cli.demo.kinds import DemoOptions, make_demo
 from cli.demo.tables import electricity
 from cli.errors import CliError, ProcessFailed
-from cli.home import Home, instances, read_json, write_json
+from cli.home import Home, instances, read_json, repository_root, write_json
 from cli.keeper import ChainSettings, Keeper
 from cli.market import Market, MarketPlan
+from cli.market_commands import stopping_what_fails
 from cli.output import Stages
-from cli.rho import rho_to_micro
+from cli.rho import read_delta, rho_to_micro
 from ledger.types import Address, Deployment
+from privacy.terms import PlanKind
 
 
 @pytest.fixture
@@ -33,6 +36,110 @@ def test_the_last_created_instance_is_the_current_one(home: Home) -> None:
     assert Home.find() == other
     assert Home.find(home.path) == home
     assert instances() == [other, home]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        "../x",
+        "a/b",
+        "/tmp/x",
+        "a\\b",
+        ".hidden",
+        " x",
+        "x ",
+        "a\nb",
+        "a\x00",
+        "cache",
+        "current",
+        "名" * 40,
+    ],
+)
+def test_a_name_that_leads_elsewhere_makes_nothing(tmp_path: Path, home: Home, name: str) -> None:
+    before = [*sorted(tmp_path.rglob("*")), *sorted(tmp_path.parent.iterdir())]
+    for words in (
+        ["up"],
+        ["provision", "--rpc", "http://127.0.0.1:9", "--exchange-url", "http://127.0.0.1:9"],
+    ):
+        with pytest.raises(CliError, match="name of an instance"):
+            CliRunner().invoke(app, [*words, "--name", name], catch_exceptions=False)
+    assert [*sorted(tmp_path.rglob("*")), *sorted(tmp_path.parent.iterdir())] == before
+    assert Home.find() == home
+
+
+def test_a_name_may_be_chinese_and_have_blanks_and_dots_inside(home: Home) -> None:
+    assert Home.create("东莞 市场 1.0") == Home.find()
+
+
+@pytest.mark.parametrize("words", [["up", "--rows", "0"], ["up", "--rows", "-1"], ["demo", "--rows", "0"]])
+def test_tables_have_rows(tmp_path: Path, home: Home, words: list[str]) -> None:
+    assert CliRunner().invoke(app, words).exit_code == 2
+    assert instances() == [home]
+
+
+POLICY = "examples/electricity/policy.yaml"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--query", "SELECT nothing FROM electricity"], "nothing"),
+        (["--query", "SELECT AVG(kwh) FROM 别的"], "别的"),
+        (["--kind", "score", "--query", "SELECT SUM(x) FROM y"], "PlanRejected"),
+        (["--kind", "join", "--query", "SELECT 1"], "PlanRejected"),
+        (["--kind", "deposit", "--query", "SELECT 1 FROM electricity_deposit"], "PlanRejected"),
+        (["--rho", "half"], "--rho"),
+        (["--rho", "1000"], "at most"),
+        (
+            ["--data", "/nonexist", "--policy", POLICY, "--query", "SELECT COUNT(*) FROM electricity"],
+            "/nonexist",
+        ),
+        (
+            ["--data", POLICY, "--policy", "/nonexist", "--query", "SELECT COUNT(*) FROM electricity"],
+            "/nonexist",
+        ),
+        (["--data", POLICY, "--policy", "README.md", "--query", "SELECT 1"], "PolicyInvalid"),
+    ],
+)
+def test_a_demo_refuses_what_it_can_before_there_is_a_market(
+    home: Home, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
+) -> None:
+    monkeypatch.chdir(repository_root())
+    with pytest.raises(CliError, match=message):
+        CliRunner().invoke(app, ["demo", *words], catch_exceptions=False)
+    assert instances() == [home]
+    assert Home.find() == home
+
+
+@pytest.mark.parametrize("kind", PlanKind)
+def test_the_demos_own_questions_pass_the_check(kind: PlanKind) -> None:
+    make_demo(kind, DemoOptions(query=None, rows=1)).check(None)
+
+
+def test_an_instance_is_current_when_it_is_asked_for(home: Home) -> None:
+    other = Home.create("other", is_current=False)
+    assert other.logs.is_dir()
+    assert Home.find() == home
+    other.make_current()
+    assert Home.find() == other
+
+
+def test_what_a_failed_start_started_is_stopped_and_said(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sleeping = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with pytest.raises(CliError, match="no such table"), stopping_what_fails(home):
+        processes.spawn(home, "chain", sleeping)
+        raise CliError("no such table")
+    assert processes.listed(home) == []
+    assert "stopped again: chain" in capsys.readouterr().err
+    with stopping_what_fails(home):
+        processes.spawn(home, "chain", sleeping)
+    assert processes.stop_all(home) == ["chain"]
+    assert capsys.readouterr().err == ""
 
 
 def test_a_command_without_a_market_says_how_to_start_one(
@@ -141,10 +248,33 @@ def test_rho_is_read_exactly(text: str, micro: int) -> None:
     assert rho_to_micro(text) == micro
 
 
-@pytest.mark.parametrize("text", ["", "0", "-1", "0.0000001", "half", "NaN", "Infinity"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "0",
+        "-1",
+        "0.0000001",
+        "half",
+        "NaN",
+        "Infinity",
+        "1e400000000",
+        "1e-400000000",
+        "1e99999999999999999999",
+        "1" * 30,
+    ],
+)
 def test_a_rho_that_cannot_be_charged_is_refused(text: str) -> None:
     with pytest.raises(CliError, match="--rho"):
         rho_to_micro(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0", "1", "-1e-9", "NaN", "1e400000000", "1e-400000000", "1e99999999999999999999"]
+)
+def test_a_delta_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(CliError, match="--delta"):
+        read_delta(text)
 
 
 def test_an_error_is_one_line_and_exit_code_2(tmp_path: Path) -> None:

@@ -7,11 +7,9 @@ import json
 import multiprocessing
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +24,6 @@ from ledger.anchors.contract import LogAnchorContract
 from ledger.anchors.deploy import deploy_trust
 from ledger.deploy import fund
 from ledger.encoding import Address, to_hex
-from ledger.licences.anchoring import attest_head
-from ledger.licences.attest import AnchorStatement
 from ledger.licences.book import LicenceBook
 from ledger.licences.bundles import BundleMaker
 from ledger.licences.events import KeyEvent, Kind, make_event
@@ -37,9 +33,9 @@ from ledger.licences.leaf import LICENCE_KINDS, Leaf
 from ledger.licences.policy import TrustPolicy
 from ledger.licences.publish import Publisher
 from ledger.licences.verify import State, verify
-from ledger.log.notes import COSIGNATURE, NoteSigner
-from ledger.log.witness import Witness
+from ledger.log.notes import NoteSigner
 from ledger.signing import Signer
+from tests.cli.witnesses import Witnesses
 from tests.ledger.conftest import ETHER, RICH, Anvil, free_port, start_anvil
 from tests.ledger.licences.test_backfill import KIND, write_rows
 from tests.ledger.licences.world import seed_of, uscc
@@ -62,58 +58,6 @@ MAPPING = {
     "holder": SigningKey.generate("EdDSA", seed_of("backfill", "custodian")).public.jwk(),
 }
 REGISTRAR = SigningKey.generate("EdDSA", seed_of("backfill", "registrar"))
-
-
-@dataclass
-class Witnesses:
-    """Four witnesses behind one port, with real states and signatures; the numbers in `dead` do not answer."""
-
-    folder: Path
-    anvil: Anvil
-    dead: set[int] = field(default_factory=set)
-    served: ThreadingHTTPServer | None = None
-    witnesses: list[Witness] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.seeds = [(f"witness-{n}.example", seed_of("backfill", "witness", n)) for n in range(4)]
-        self.signers = [NoteSigner.from_seed(*seed, algorithm=COSIGNATURE) for seed in self.seeds]
-
-    def serve(self) -> dict[str, str]:
-        """Begin to listen; return the addresses by vkey."""
-        everybody = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                _, number, what = self.path.split("/")
-                body = self.rfile.read(int(self.headers["content-length"]))
-                status, answer = everybody.answer(int(number), what, body)
-                self.send_response(status)
-                self.send_header("content-length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
-
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-        self.served = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.served.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{self.served.server_port}"
-        return {signer.key.to_text(): f"{url}/{n}" for n, signer in enumerate(self.signers)}
-
-    def watch(self, log: NoteSigner) -> None:
-        """Witness a log."""
-        logs = {ORIGIN: log.key}
-        self.witnesses = [Witness(s, logs, self.folder / f"w{n}") for n, s in enumerate(self.signers)]
-
-    def answer(self, number: int, what: str, body: bytes) -> tuple[int, bytes]:
-        if number in self.dead:
-            return 503, b""
-        if what == "add-checkpoint":
-            answer = self.witnesses[number].add_checkpoint(body, int(time.time()))
-            return answer.status, answer.body
-        statement = AnchorStatement.parse(body.decode())
-        line = attest_head(self.anvil.chain, statement, NoteSigner.from_seed(*self.seeds[number]))
-        return 200, line.to_line().encode()
 
 
 @dataclass
@@ -177,7 +121,7 @@ def city(tmp_path: Path, start_anvil: Callable[..., Anvil]) -> Iterator[City]:
     issuer = keyring.make_key(path, is_unattended=True)
     (folder / "mapping.json").write_text(json.dumps(MAPPING, ensure_ascii=False), encoding="utf8")
     made = City(folder, anvil, witnesses, trust.anchor, path)
-    witnesses.watch(made.log_signer())
+    witnesses.watch(made.log_signer().key)
     with made.book() as book:
         now_s = int(time.time())
         event = KeyEvent(
@@ -191,9 +135,7 @@ def city(tmp_path: Path, start_anvil: Callable[..., Anvil]) -> Iterator[City]:
         )
         book.submit(make_event(event, REGISTRAR), now_s=now_s)
     yield made
-    assert witnesses.served is not None
-    witnesses.served.shutdown()
-    witnesses.served.server_close()
+    witnesses.stop()
 
 
 def licences_of(book: LicenceBook) -> list[Leaf]:

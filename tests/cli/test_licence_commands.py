@@ -142,7 +142,9 @@ def test_show_tells_what_a_credential_says(credential: Path) -> None:
     assert found["leaf"] == ref_of(credential.read_text(encoding="ascii")).leaf_hash.hex()
     assert found["fields"]["entity_name"] == "东莞市数钥示例科技有限公司"
     text = shuyao("licence", "show", str(credential))
-    assert "法定代表人" in text
+    row = next(line for line in text.splitlines() if "legal_representative" in line)
+    assert "法定代表人" in row and "陈示例" in row
+    assert "2026-01-01 00:00:00" in text and "no end" in text and str(NOW) not in text
 
 
 def test_disclose_shows_the_chosen_fields_and_no_others(credential: Path, tmp_path: Path) -> None:
@@ -152,10 +154,34 @@ def test_disclose_shows_the_chosen_fields_and_no_others(credential: Path, tmp_pa
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
     with pytest.raises(CliError, match="not overwritten"):
         shuyao("licence", "disclose", str(credential), "--out", str(out))
-    with pytest.raises(CliError, match="presentation"):
+    with pytest.raises(
+        CliError, match=r"no field 'no_such_field' .*: uscc \(统一社会信用代码\), entity_name \(名称\)"
+    ):
         shuyao("licence", "disclose", str(credential), "no_such_field")
     with pytest.raises(CliError, match="go together"):
         shuyao("licence", "disclose", str(credential), "--key", "k.json")
+
+
+def test_fields_are_disclosed_by_their_chinese_titles_too(credential: Path) -> None:
+    given = shuyao("licence", "disclose", str(credential), "名称", "address").strip()
+    assert set(parse(given).disclosed) == {"entity_name", "address"}
+    with pytest.raises(CliError, match="no field '注册号'"):  # of the type, but this licence lacks it
+        shuyao("licence", "disclose", str(credential), "注册号")
+
+
+def test_who_is_not_the_holder_is_told_so_and_a_presentation_is_not_bound_twice(
+    credential: Path, tmp_path: Path
+) -> None:
+    text = credential.read_text(encoding="ascii")
+    holder, other = (SigningKey.generate("ES256", bytes([n]) * 32) for n in (1, 3))
+    asked = {"nonce": "n", "audience": "https://bank.example"}
+    with pytest.raises(CliError) as refused:
+        Wallet(other).present(text, ["名称"], **asked)
+    expected = f"the licence names the key {holder.public.kid}, this one is {other.public.kid}"
+    assert str(refused.value) == f"this key is not the holder's: {expected}"
+    shown = Wallet(holder).present(text, ["名称"], **asked)
+    with pytest.raises(CliError, match="this is a presentation made for one verifier"):
+        Wallet(holder).present(shown, None, **asked)
 
 
 def test_qr_and_scan_give_the_same_text(credential: Path, tmp_path: Path) -> None:
@@ -198,15 +224,18 @@ def test_every_example_fits_its_licence_type(example: Path) -> None:
 
 
 def test_names_of_types_and_times_are_checked(credential: Path, tmp_path: Path) -> None:
-    from cli.licence.department_commands import _time
     from cli.licence.options import find_kind
+    from cli.licence.times import read_time, utc
 
     assert find_kind("营业执照") == find_kind("11100000MB0143028R001")
     with pytest.raises(CliError, match="no licence type"):
         find_kind("驾驶证")
-    assert _time("1970-01-01T08:00:00") == 0
-    assert _time("1970-01-01T00:00:00+00:00") == 0
-    with pytest.raises(CliError, match="date"):
-        _time("tomorrow")
+    assert read_time("1970-01-01T08:00:00") == 0
+    assert read_time("1970-01-01T00:00:00+00:00") == 0
+    assert read_time("2030-01-01") == read_time("20300101") == read_time("1893427200") == 1_893_427_200
+    for text in ("tomorrow", "9" * 12, "9" * 30, "-1", "", "１８９３４２７２００"):
+        with pytest.raises(CliError, match=r"expected a (date or )?time"):
+            read_time(text)
+    assert (utc(0), utc(None)) == ("1970-01-01 00:00:00", None)
     assert isinstance(ref_of(credential.read_text(encoding="ascii")).leaf_hash, bytes)
     assert Digest(bytes(32)) == bytes(32)

@@ -27,9 +27,9 @@ from ledger.errors import ChainError, ChainUnreachable
 from ledger.events import request_to_tuple
 from ledger.http_auth import verify_http_signature
 from ledger.signing import Signer
-from ledger.types import Address, Deployment, Digest, Request, to_hex
-from privacy.answer import expected_error95
+from ledger.types import Address, Deployment, Digest, Request, RequestState, to_hex
 from privacy.curve import SignedCells
+from privacy.expected import expected_error95
 from privacy.generators import GeneratorCache
 from privacy.messages import Kind, message_hash
 from privacy.plan import Plan
@@ -55,6 +55,16 @@ from privacy.types import AssetRef, ListingRef
 SQL = "SELECT town, COUNT(*) AS n, SUM(kwh) AS total, AVG(kwh) AS mean FROM power GROUP BY town"
 CHAIN_ID = 31337
 NONCE_USED = keccak(b"nonceUsed(address,uint256)")[:4]
+STATUS = interface("ComputeLedger").encode("status", bytes(32))[:4]
+REACHED = {
+    "Opened": RequestState.OPEN,
+    "Shared": RequestState.SHARING,
+    "Contributed": RequestState.CONTRIBUTING,
+    "Sealed": RequestState.SEALED,
+    "Answered": RequestState.ANSWERED,
+    "Settled": RequestState.SETTLED,
+    "Closed": RequestState.CLOSED,
+}
 NOW_S = 1_800_000_000
 GENERATORS = GeneratorCache(None)
 
@@ -160,10 +170,19 @@ class FakeChain(Chain):
 
     def _called(self, to: str, data: str) -> bytes:
         asked = bytes.fromhex(data[2:])
+        if asked[:4] == STATUS:
+            return self._status(to_hex(asked[4:]))
         if asked[:4] != NONCE_USED:
             return self.calls[to, data]
         buyer, nonce = decode(["address", "uint256"], asked[4:])
         return encode(["bool"], [(Address(bytes.fromhex(buyer[2:])), nonce) in self.nonces_used])
+
+    def _status(self, identity: str) -> bytes:
+        logs = parse_logs([log for log in self.logs_kept if log["topics"][1] == identity])
+        names = {interface("ComputeLedger").events[log.topics[0]].name for log in logs}
+        reached = [state for name, state in REACHED.items() if name in names]
+        kinds = interface("ComputeLedger").functions["status"].outputs
+        return encode(list(kinds), [(int(max(reached, default=RequestState.NONE)), *[0] * 7)])
 
     def _logs(self, wanted: dict[str, Any]) -> list[dict[str, Any]]:
         first, last = int(wanted["fromBlock"], 16), int(wanted["toBlock"], 16)

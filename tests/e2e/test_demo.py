@@ -207,8 +207,37 @@ def test_the_score_demo_answers_under_weights_that_nobody_else_reads(tmp_path: P
         without = shuyao(tmp_path, "buyer", "ask", *words[:4])
         assert without.returncode == 2
         assert "model-missing" in without.stderr
+        scores = scores_by_phe(tmp_path, report["sql"], ["-2.5", "0.0004", "0.0011", "-0.035"])
+        found = [(row[0], row[2]) for row in report["answer"]["rows"]]
+        errors = [row[2] for row in report["answer"]["error95"]]
+        near = [
+            abs(scores[key] - value) <= 2 * error for (key, value), error in zip(found, errors, strict=True)
+        ]
+        assert sum(near) >= 0.85 * len(near)  # the same weights over the same rows, with other noise
     finally:
         shuyao(tmp_path, "down")
+
+
+def scores_by_phe(home: Path, sql: str, weights: list[str]) -> dict[str, float]:
+    """Ask with ciphertexts of the stock library, and open the answer with it, as the example does."""
+    script = [sys.executable, str(ROOT / "examples" / "score" / "phe_buyer.py")]
+
+    def run(*words: str) -> str:
+        done = subprocess.run([*script, *words], cwd=home, capture_output=True, text=True, check=True)
+        return done.stdout
+
+    run("keys", "private.json")
+    run("encrypt", "private.json", "phe-model.json", "--", *weights)
+    model = str(home / "phe-model.json")
+    words = ["electricity_risk", sql, "--purpose", "research", "--model", model, "--json"]
+    quoted = json.loads(shuyao(home, "buyer", "quote", *words).stdout)
+    assert [each["error95"] is None for each in quoted["expected_error95"]] == [True, False, True]
+    asked = shuyao(home, "buyer", "ask", *words)
+    assert asked.returncode == 0, asked.stderr
+    answer = json.loads(asked.stdout)
+    assert {row[2] for row in answer["answer"]["rows"]} == {None}
+    lines = run("open", "private.json", answer["scores"]).splitlines()
+    return {key: float(score) for key, score in (line.rsplit(" ", 1) for line in lines)}
 
 
 @pytest.mark.slow

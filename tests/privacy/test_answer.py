@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privacy.answer import AnswerTable, decode_answer, expected_error95
+from privacy.answer import AnswerTable, decode_answer
 from privacy.encoding import canonical_json
 from privacy.errors import AnswerInvalid
 from privacy.estimates import Z_ONE, Z_THREE, Z_TWO, root
+from privacy.expected import expected_error95
 from privacy.lanes import Lane, LaneKey, LaneKind, count_key, find_lane
 from privacy.layout import cell_index, cells_from_sums
 from privacy.plan import Plan
@@ -311,7 +312,10 @@ def test_a_quote_states_the_error_of_every_column() -> None:
     for name in ("a", "d", "k"):
         assert quoted[name].rows == 1000
     assert 0.5 < (quoted["a"].error95 or 0) / (true["a"] or 1) < 2
-    assert quoted["d"].to_json() == {"column": "d", "error95": quoted["d"].error95, "rows": "1000"}
+    for name in ("a", "d", "k"):
+        assert (quoted[name].error95 or 0) >= (true[name] or math.inf)
+    shown = {"column": "d", "error95": quoted["d"].error95, "rows": "1000", "assumption": "any"}
+    assert quoted["d"].to_json() == {**shown, "error95_bunched": None}
 
 
 def test_more_rho_means_a_smaller_error() -> None:

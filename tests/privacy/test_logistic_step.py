@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privacy.answer import decode_answer, expected_error95
+from privacy.answer import decode_answer
 from privacy.columns import ColumnType
 from privacy.dimensions import Dimension, Factor
 from privacy.errors import PlanInvalid, PlanRejected
+from privacy.expected import expected_error95
 from privacy.layout import cells_from_sums
 from privacy.logistic import FEATURES_MAX, ROW_ERROR, Logistic, step_names, term_pairs
 from privacy.plan import Plan

@@ -9,8 +9,9 @@ from gmpy2 import mpz, powmod
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from privacy.answer import decode_answer, expected_error95
+from privacy.answer import decode_answer
 from privacy.errors import AnswerInvalid, CellOutOfRange, PlanInvalid
+from privacy.expected import expected_error95
 from privacy.fixed_point import power_of_two
 from privacy.layout import group_index, lane_cells
 from privacy.noise import NoiseSource, draw_noise_share

@@ -391,6 +391,13 @@ def test_full_width_and_look_alike_characters_are_refused_with_their_ascii_form(
     assert found[0].message.endswith(f"write {form}")
 
 
+@pytest.mark.parametrize("literal", ["“虎门”", '"虎门"', "虎门"])
+def test_a_text_in_the_wrong_quotes_is_shown_in_the_right_ones(literal: str) -> None:
+    found = {each.rule: each.message for each in violations_of(where(f"城镇 = {literal}"))}
+    assert found["literal"] == "expected a literal; a text stands in single quotes: '虎门'"
+    assert literal[0] != "“" or 'around a text write "\'", around a name' in found["full-width"]
+
+
 def test_each_full_width_character_is_reported() -> None:
     found = violations_of("ＳＥＬＥＣＴ　COUNT（＊） FROM 用电")
     assert [each.position for each in found] == [1, 2, 3, 4, 5, 6, 7, 13, 14, 15]

@@ -16,8 +16,12 @@ from ledger.errors import MalformedValue
 from ledger.licences.errors import LicenceError
 from ledger.licences.events import registrar_urn, service_urn
 from ledger.licences.sdjwt import parse
-from tests.api.clients import problem
+from tests.api.clients import fresh_key, problem
 from tests.api.licences.conftest import NOW, ORIGIN, OTHER_USCC, USCC, VERIFIER, LicenceWorld, key
+
+
+def once() -> dict[str, str]:
+    return {"idempotency-key": fresh_key()}
 
 
 def identifier(credential: str) -> str:
@@ -129,14 +133,19 @@ def request_of(world: LicenceWorld, **changes: object) -> str:
 )
 def test_a_request_that_does_not_verify_is_refused(world: LicenceWorld, changes: dict[str, object]) -> None:
     body = {"request": request_of(world, **changes)}
-    problem(world.http.post("/slots", json=body), 401, "licence-request-rejected")
+    problem(world.http.post("/slots", json=body, headers=once()), 401, "licence-request-rejected")
 
 
 def test_the_same_reservation_again_gets_the_same_slots(world: LicenceWorld) -> None:
     body = {"request": request_of(world)}
-    first, second = (world.http.post("/slots", json=body).json()["slots"] for _ in range(2))
+
+    def slots(body: dict[str, str]) -> list[list[int]]:
+        found: list[list[int]] = world.http.post("/slots", json=body, headers=once()).json()["slots"]
+        return found
+
+    first, second = slots(body), slots(body)
     assert first == second
-    assert world.http.post("/slots", json={"request": request_of(world)}).json()["slots"] != first
+    assert slots({"request": request_of(world)}) != first
 
 
 def test_nobody_but_the_operator_anchors_and_nothing_is_anchored_without_a_chain(world: LicenceWorld) -> None:
@@ -196,7 +205,7 @@ def test_a_value_outside_its_type_is_refused_before_it_is_signed(world: LicenceW
 
 def test_bodies_are_strict(world: LicenceWorld) -> None:
     problem(world.http.post("/licences/bundles", json={"credential": 1}), 422, "body-invalid")
-    problem(world.http.post("/licences/erasures", json={}), 422, "line-malformed")
+    problem(world.http.post("/licences/erasures", json={}, headers=once()), 422, "line-malformed")
     with pytest.raises(MalformedValue):
         from api.licences.settings import Pace
 

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cli.licence.department import ref_of
-from cli.licence.status import status_of
+from cli.licence.status import status_json, status_of
 from ledger.licences.keys import PublicKey
 from ledger.licences.policy import City
 from ledger.log.checkpoint import verify_checkpoint
@@ -104,13 +104,20 @@ def test_status_lists_in_both_forms_and_at_a_past_time(world: LicenceWorld) -> N
     world.clock.now_s = NOW + 200
     department.resume(ref_of(made.credential))
     world.publish()
-    codes = {at: status_of(world.client, made.credential, at_s=at)["code"] for at in (NOW + 50, NOW + 150)}
+    policy = world.service.policy
+    codes = {
+        at: status_of(world.client, made.credential, policy, at_s=at, now_s=NOW + 200).code
+        for at in (NOW + 50, NOW + 150)
+    }
     assert codes == {NOW + 50: 0, NOW + 150: 2}
-    assert status_of(world.client, made.credential)["status"] == "valid"
-    assert status_of(world.client, made.credential)["published_at"] == NOW + 200
+    newest = status_json(status_of(world.client, made.credential, policy, now_s=NOW + 200))
+    assert (newest["state"], newest["status"]) == ("VALID", "valid")
+    assert newest["published_at"] == NOW + 200
     w3c = world.http.get("/status-lists/0", headers={"accept": "application/vc+jwt"})
     assert w3c.headers["content-type"].startswith("application/vc+jwt")
     assert w3c.text == world.client.status_list(0, is_bitstring=True)
+    past = world.http.get(f"/status-lists/0?at={NOW + 50}", headers={"accept": "application/vc+jwt"})
+    problem(past, 404, "not-published")
     problem(world.http.get("/status-lists/7"), 404, "not-published")
     assert world.http.get("/status-lists/0?at=1").status_code == 503
     for number in ("-1", str(2**32), "9" * 300):
@@ -160,6 +167,9 @@ def test_the_interface_is_documented_with_its_hot_route(world: LicenceWorld) -> 
         "/licence-events",
         "/licences/verify",
         "/licences/bundles",
+        "/licences/export",
+        "/licences/{lic}",
+        "/status-tokens/{digest}",
         "/licences/uses",
         "/licences/erasures",
         "/status-lists/{number}",

@@ -184,6 +184,7 @@ def test_online_and_offline_agree(world: LicenceWorld) -> None:
                         "code": offline.code,
                         "facts": offline.facts,
                         "missing": offline.missing,
+                        "authentic": offline.authentic,
                     }
                 )
             )

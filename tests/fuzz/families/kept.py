@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ import numpy as np
 from client import logistic
 from client.errors import ClientError
 from client.models import Model
+from client.stock_models import read_model
 from holder.epoch import EpochFile
 from holder.errors import HolderError
 from holder.trustee import TrusteeKeys
@@ -38,6 +40,7 @@ from ledger.replay.checkpoints import read_heads
 from ledger.replay.keys import KeyBook
 from ledger.replay.leaves import Bundles, Columns, first_offences
 from ledger.types import Deployment, Event
+from privacy.paillier.interchange import dump_public_key
 from tests.client.world import FakeChain
 from tests.fuzz.contract import Decoder
 from tests.fuzz.families.plans import YAML_S
@@ -45,11 +48,24 @@ from tests.fuzz.families.texts import dumped, of_json, to_json
 from tests.ledger.conftest import signer_for
 from tests.ledger.log.logs import ORIGIN, SIGNER
 from tests.ledger.replay.synthetic import ISSUER, TYPE_A, TYPE_B, honest_log, signing_key
+from tests.privacy.paillier_world import owner
 
 T = TypeVar("T")
 
 _KEY_ID = bytes(range(32))
 _ENTRIES = 16
+
+
+def _stock_models() -> list[bytes]:
+    """Ciphertexts in both forms of the stock library's documentation; c = 1 + n is one under any key."""
+    key = owner().public
+    values = [[str(key.n + 1), -4], [str(1 + 2 * key.n), 0]]
+    basic = {"public_key": {"n": key.n}, "values": values, "features": ["kwh"]}
+    web = {
+        "public_key": json.loads(dump_public_key(key, name="甲")),
+        "values": [{"v": v, "e": e} for v, e in values],
+    }
+    return [json.dumps(each).encode() for each in (basic, web)]
 
 
 @cache
@@ -247,5 +263,6 @@ FAMILIES = {
             ],
             seconds_max=YAML_S,
         ),
+        Decoder("read_model", _in_file(read_model), (ClientError,), _stock_models, seconds_max=YAML_S),
     ),
 }

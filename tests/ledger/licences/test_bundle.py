@@ -119,6 +119,30 @@ def test_any_text_is_packed_in_one_form_and_won_back(credential: str, issuer: st
     assert canonical_json(json.loads(bundle.to_bytes())) == bundle.to_bytes()
 
 
+@pytest.mark.parametrize("text", ["\0", '"\0', '\0",', '"\\u0000",'])
+def test_a_bundle_with_the_mark_that_divides_its_encoding_has_one_form_too(text: str) -> None:
+    jws = f"{b64u(b'{}')}.{b64u(canonical_json({'a': [text, text, 1], text: 1}))}.s"
+    disclosure = b64u(canonical_json([text, text, text]))
+    plain = f"{b64u(b'{}')}.{b64u(b'[]')[:2]}.s~{b64u(b'[1]')}~"
+    for bundle in (
+        Bundle(
+            credential=f"{jws}~{disclosure}~{disclosure}~{jws}",
+            origin="o",
+            issuer=jws,
+            anchor={"a": [text, 1]},
+        ),
+        Bundle(
+            credential=plain, origin="o", checkpoint=text, issuer=jws, anchor={"a": [text, text, 1], text: {}}
+        ),
+        Bundle(credential=f"{text}~{disclosure}~{text}", origin="o", issuer=text),
+    ):
+        data = bundle.to_bytes()
+        assert Bundle.parse(data) == bundle
+        assert canonical_json(json.loads(data)) == data
+        with pytest.raises(Malformed):
+            Bundle.parse(data.replace(b'"origin":"o"', b'"origin": "o"'))
+
+
 def test_canonical_json_is_packed_and_nothing_else() -> None:
     def packed(credential: str) -> Any:
         return json.loads(Bundle(credential=credential, origin="o").to_bytes())["credential"]
