@@ -65,6 +65,7 @@ def test_an_attack_gains_no_more_than_rho_allows(attack: Attack, size: dict[str,
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # on a busy machine the largest takes more than the five minutes that others have
 @pytest.mark.parametrize(("attack", "size"), WHOLE, ids=NAMES)
 def test_an_attack_of_whole_size_gains_no_more_than_rho_allows(attack: Attack, size: dict[str, int]) -> None:
     figure = attack(**size)

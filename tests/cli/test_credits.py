@@ -112,6 +112,7 @@ def test_a_buyer_takes_over_what_its_lost_account_has_and_what_comes_to_it_later
         say(stranger, "buyer", "reclaim", address(lost))
 
 
+@pytest.mark.slow
 def test_a_broker_takes_over_credits_and_free_bond_and_gives_on_what_is_no_bond(
     market: tuple[Home, Contracts],
 ) -> None:
@@ -133,6 +134,7 @@ def test_a_broker_takes_over_credits_and_free_bond_and_gives_on_what_is_no_bond(
     assert run(home, "broker", "transfer", to, 50, "--reference", "all")["balance"] == "0"
 
 
+@pytest.mark.slow
 def test_a_holder_adopts_the_assets_of_its_lost_account(
     market: tuple[Home, Contracts], tmp_path: Path
 ) -> None:

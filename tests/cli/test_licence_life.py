@@ -125,6 +125,7 @@ def test_a_suspended_licence_is_invalid_until_it_is_resumed(
     assert "cannot get status" in refusal("licence", "resume", *about)
 
 
+@pytest.mark.slow
 def test_the_next_version_cancels_the_former_and_can_lapse(
     town: Town, licence: Path, values: Path, tmp_path: Path
 ) -> None:
@@ -190,6 +191,7 @@ def test_what_is_erased_is_gone_at_the_service_and_stays_logged(
     assert again.startswith("this key is not the holder's")
 
 
+@pytest.mark.slow
 def test_keys_of_a_department_are_admitted_retired_and_compromised(
     town: Town, values: Path, tmp_path: Path
 ) -> None:
@@ -217,6 +219,7 @@ def test_keys_of_a_department_are_admitted_retired_and_compromised(
     assert "has ended since" in refusal(*admitting)
 
 
+@pytest.mark.slow
 def test_a_type_of_ones_own_is_admitted_and_issued_from_its_file(town: Town, tmp_path: Path) -> None:
     key, values, path = tmp_path / "o" / "keys" / "k.json", tmp_path / "v.json", tmp_path / "licence.txt"
     values.write_text('{"经营者": "陈示例", "stall_number": "A-17"}', encoding="utf8")
@@ -283,6 +286,7 @@ def test_a_licence_moves_to_a_city_that_is_recognised(
     assert parse(moved.read_text(encoding="ascii")).claims.transfer_in
 
 
+@pytest.mark.slow
 def test_the_operator_anchors_and_sees_how_the_service_fares(
     town: Town, licence: Path, tmp_path: Path
 ) -> None:
