@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ _CHAIN = "chain"
 class Account:
     """The operator's account on the chain, in the form that is handed to another process of the benchmark."""
 
-    private_key: bytes
+    private_key: bytes = field(repr=False)
 
     def signer(self) -> Signer:
         """Return what signs for it."""

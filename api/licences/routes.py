@@ -111,8 +111,11 @@ def create_slots(service: TheService, call: TheCall, body: RequestIn) -> Respons
 
 
 @departments.get("/licences")
-def find_licences(service: TheService, request: Request, identifier: str) -> dict[str, Any]:
+def find_licences(
+    service: TheService, request: Request, response: Response, identifier: str
+) -> dict[str, Any]:
     """Find a department's own licences by their identifier (`find_licence`, as a bearer token). Not for strangers."""
+    response.headers.update(_FRESH)
     asked = _bearer_request(service, request, "find_licence", "identifier", identifier)
     return {"items": service.find(asked, identifier)}
 

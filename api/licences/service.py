@@ -227,7 +227,12 @@ class LicenceService:
         return self.book.reserve(f"{asked.issuer}/{asked.request_id.hex()}", count)
 
     def find(self, asked: SignedRequest, identifier: str) -> list[dict[str, Any]]:
-        """Return where an issuer's own licences with this identifier stand."""
+        """Return where an issuer's own licences with this identifier stand.
+
+        Raises:
+            Malformed: the request is no department's, or it is no identifier.
+        """
+        parse_issuer_urn(asked.issuer)
         found = []
         for index in self.book.find(identifier):
             standing = self._standing(parse(self.book.credential(index)))

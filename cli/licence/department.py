@@ -68,7 +68,7 @@ class FoundLicence:
 
     index: int
     ref: LicenceRef
-    code: int
+    code: Code
 
     @classmethod
     def from_json(cls, item: Mapping[str, Any]) -> FoundLicence:
@@ -77,9 +77,11 @@ class FoundLicence:
         Raises:
             KeyError, TypeError, ValueError: it is none.
         """
+        from ledger.licences.leaf import Code
+
         status = item["status"]
         ref = LicenceRef(bytes.fromhex(item["leaf"]), int(status["list"]), int(status["index"]))
-        return cls(int(item["index"]), ref, int(status["code"]))
+        return cls(int(item["index"]), ref, Code(status["code"]))
 
 
 class Department:

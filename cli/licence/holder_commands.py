@@ -175,13 +175,20 @@ def uses(
         print_json(found)
     else:
         issuer = issuer_hash(text)
-        rows = [
-            (utc(use["time"]), "fetched", "its issuer")
-            if use["verifier"] == issuer
-            else (utc(use["time"]), use["verdict"], use["verifier"][:16])
-            for use in found
-        ]
+        rows = [use_row(use, issuer) for use in found]
         print_table("uses", ["time (UTC)", "verdict", "verifier (hash)"], rows)
+
+
+def use_row(use: dict[str, Any], issuer: str) -> tuple[str | None, str, str]:
+    """Return a use as its table shows it; one in the issuer's name that has a verdict was no fetch.
+
+    Args:
+        use: as the service lists it.
+        issuer: the hash of the issuer's name.
+    """
+    is_issuer = use["verifier"] == issuer
+    what = "fetched" if is_issuer and use["verdict"] == "UNKNOWN" else use["verdict"]
+    return utc(use["time"]), what, "its issuer" if is_issuer else use["verifier"][:16]
 
 
 def erase(

@@ -79,10 +79,8 @@ def _item_json(found: FoundLicence, credential: str | None, out: Path | None) ->
 
 
 def _show(found: list[FoundLicence]) -> None:
-    from ledger.licences.leaf import Code
-
     rows = [
-        (str(each.index), Code(each.code).name.lower().replace("_", " "), each.ref.leaf_hash.hex())
+        (str(each.index), each.code.name.lower().replace("_", " "), each.ref.leaf_hash.hex())
         for each in found
     ]
     print_table("licences", ["log index", "status", "leaf"], rows)

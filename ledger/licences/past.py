@@ -17,7 +17,6 @@ from ledger.licences.bundle import Bundle
 from ledger.licences.encoding import day_of
 from ledger.licences.errors import LicenceError
 from ledger.licences.facts import CheckpointFact, Facts, open_bundle
-from ledger.licences.keys import PublicKey
 from ledger.licences.leaf import FINAL, Code, Kind, Leaf
 from ledger.licences.policy import City, TrustPolicy
 from ledger.licences.reasons import Missing, Reason, State
@@ -142,7 +141,7 @@ class _Search:
             for index, leaf in self._leaves(presented.claims.list, place.index):
                 if leaf.event_day > day_of(at_s):
                     continue
-                token = _opened(self.token_of(leaf.evidence), leaf, self.city.service)
+                token = opened_token(self.token_of(leaf.evidence), leaf, self.city)
                 if token is None:
                     return unknown
                 if token.claims.issued_at <= at_s:
@@ -189,13 +188,17 @@ class _Search:
         return entries
 
 
-def _opened(text: str | None, leaf: Leaf, service: PublicKey) -> StatusToken | None:
-    """Return a token that is what its leaf says and signed by the service, else None."""
+def opened_token(text: str | None, leaf: Leaf, city: City) -> StatusToken | None:
+    """Return a token that is what its leaf says, of a list of this city and signed by its service, else None.
+
+    Raises:
+        LicenceError: it is no token, or not signed by the service.
+    """
     if text is None:
         return None
     token = parse_status_token(text)
-    token.verify(service)
-    return token if token.leaf() == leaf else None
+    token.verify(city.service)
+    return token if token.leaf() == leaf and token.claims.origin == city.origin else None
 
 
 def _unknown(what: Missing, at_s: int | None) -> PastStatus:

@@ -22,7 +22,7 @@ from ledger.licences.leaf import Code
 from ledger.licences.sdjwt import parse
 from tests.api.clients import Clock
 from tests.api.licences.conftest import ORIGIN, USCC, LicenceWorld, running_world
-from tests.cli.cities import refusal, shuyao, told
+from tests.cli.cities import refusal, shuyao, told, until
 from tests.ledger.conftest import free_port
 
 pytestmark = pytest.mark.xdist_group("licence-own")
@@ -80,8 +80,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         world.departments[USCC] = Department(USCC, signing, world.client)
         policy = root / "policy.json"
         policy.write_text(json.dumps(world.service.policy.to_json()), encoding="utf8")
-        while not server.started:
-            time.sleep(0.01)
+        until(lambda: server.started)
         yield Served(world, f"http://127.0.0.1:{port}", path, policy)
         server.should_exit = True
         thread.join(20)

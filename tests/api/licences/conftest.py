@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,6 +18,7 @@ from api.licences.app import create_app
 from api.licences.http_post import Poster
 from api.licences.service import LicenceService, ServiceKeys
 from api.licences.settings import CitySettings, WitnessAddress
+from api.licences.signed import make_request
 from cli.licence.client import CityClient
 from cli.licence.department import Department, IssuedLicence, Order
 from cli.licence.registrar import Registrar
@@ -103,6 +106,19 @@ class LicenceWorld:
         made = self.department().issue(self.order(**changes))
         self.publish()
         return made
+
+    def request(self, action: str, arguments: dict[str, str], *, uscc: str = USCC, **changes: Any) -> str:
+        """Return what a department signs to ask for something, perhaps with other members than it would have."""
+        department = self.department(uscc)
+        given = {
+            "origin": ORIGIN,
+            "issuer": department.speaker.issuer,
+            "key": department.key,
+            "now_s": int(self.clock()),
+            "rand": secrets.token_bytes(16),
+            **changes,
+        }
+        return make_request(action, arguments, **given)
 
     def publish(self) -> None:
         """Do what the duties and the registrar's desk do."""

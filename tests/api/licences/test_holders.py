@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import secrets
 
 import pytest
 
-from api.licences.signed import make_request
 from cli.licence.client import CityClient, ServiceRefused, Speaker
 from cli.licence.department import Department, ref_of
 from cli.licence.wallet import Wallet, uses_audience
@@ -106,17 +104,7 @@ def test_departments_find_their_own_licences_only(world: LicenceWorld) -> None:
 
 
 def request_of(world: LicenceWorld, **changes: object) -> str:
-    department = world.department()
-    given = {
-        "origin": ORIGIN,
-        "issuer": department.speaker.issuer,
-        "key": department.key,
-        "now_s": NOW,
-        "rand": secrets.token_bytes(16),
-        **changes,
-    }
-    action = str(given.pop("action", "reserve_slots"))
-    return make_request(action, {"count": "1"}, **given)  # type: ignore[arg-type]  # each of its own type
+    return world.request(str(changes.pop("action", "reserve_slots")), {"count": "1"}, **changes)
 
 
 @pytest.mark.parametrize(

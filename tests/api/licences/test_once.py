@@ -17,7 +17,6 @@ from fastapi.testclient import TestClient
 from api.licences.app import create_app
 from api.licences.once import DATABASE, Answers
 from api.licences.service import LicenceService, ServiceKeys
-from api.licences.signed import make_request
 from api.once import Call
 from api.store import AnswerStore
 from cli.licence.client import ServiceRefused
@@ -46,9 +45,7 @@ def slots(world: LicenceWorld, count: int = 1, uscc: str = USCC) -> Body:
 
 
 def request(world: LicenceWorld, action: str, arguments: dict[str, str], uscc: str = USCC) -> Body:
-    speaker = world.department(uscc).speaker
-    given = {"origin": ORIGIN, "now_s": int(world.clock()), "rand": secrets.token_bytes(16)}
-    return {"request": make_request(action, arguments, issuer=speaker.issuer, key=speaker.key, **given)}  # type: ignore[arg-type]  # each of its own type
+    return {"request": world.request(action, arguments, uscc=uscc)}
 
 
 def erasure(world: LicenceWorld, credential: str) -> Body:
@@ -150,17 +147,7 @@ def test_another_sender_has_keys_of_its_own(world: LicenceWorld) -> None:
 
 
 def test_who_only_claims_to_be_a_sender_leaves_nothing_under_its_keys(world: LicenceWorld) -> None:
-    world.department()
-    speaker = world.department().speaker
-    forged = make_request(
-        "reserve_slots",
-        {"count": "1"},
-        origin=ORIGIN,
-        issuer=speaker.issuer,
-        key=key("thief"),
-        now_s=NOW,
-        rand=bytes(16),
-    )
+    forged = world.request("reserve_slots", {"count": "1"}, key=key("thief"))
     problem(post(world.http, "/slots", {"request": forged}), 401, "licence-request-rejected")
     assert post(world.http, "/slots", slots(world)).status_code == 201
     problem(post(world.http, "/slots", {"request": forged}), 422, "idempotency-conflict")
@@ -223,9 +210,7 @@ def refuse() -> None:
 
 
 def test_nobody_but_the_operator_has_an_anchor_kept_as_asked(world: LicenceWorld) -> None:
-    rand = secrets.token_bytes(16)
-    given: Any = {"origin": ORIGIN, "now_s": NOW, "rand": rand, "key": key("service")}
-    body = {"request": make_request("anchor", {}, issuer=service_urn(ORIGIN), **given)}
+    body = {"request": world.request("anchor", {}, key=key("service"), issuer=service_urn(ORIGIN))}
     problem(post(world.http, "/anchors", body), 404, "not-published")  # this log is on no chain
     problem(post(world.http, "/anchors", request(world, "anchor", {})), 401, "licence-request-rejected")
 

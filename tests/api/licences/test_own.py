@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import secrets
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,16 @@ import httpx
 import pytest
 
 from api.licences import own
-from api.licences.signed import make_request
 from cli.errors import CliError
 from cli.licence.client import ServiceRefused, Speaker
-from cli.licence.department import ref_of
+from cli.licence.department import FoundLicence, ref_of
+from cli.licence.holder_commands import use_row
 from cli.licence.own_commands import part_path, run_export
 from cli.licence.wallet import issuer_hash
 from cli.output import Stages
 from ledger.licences.events import registrar_urn, service_urn
 from ledger.licences.identifiers import issuer_urn
+from ledger.licences.leaf import Code
 from ledger.licences.sdjwt import parse
 from tests.api.clients import problem
 from tests.api.licences.conftest import NOW, ORIGIN, OTHER_USCC, USCC, LicenceWorld, key
@@ -30,16 +31,7 @@ def identifier(credential: str) -> str:
 
 
 def bearer(world: LicenceWorld, action: str, arguments: dict[str, str], **changes: Any) -> dict[str, str]:
-    department = world.department()
-    given = {
-        "origin": ORIGIN,
-        "issuer": department.speaker.issuer,
-        "key": department.key,
-        "now_s": NOW,
-        "rand": secrets.token_bytes(16),
-        **changes,
-    }
-    return {"authorization": f"Bearer {make_request(action, arguments, **given)}"}
+    return {"authorization": f"Bearer {world.request(action, arguments, **changes)}"}
 
 
 def ask(world: LicenceWorld, lic: str, headers: dict[str, str]) -> httpx.Response:
@@ -59,7 +51,11 @@ def test_an_issuer_fetches_the_credential_of_what_it_finds(world: LicenceWorld) 
 
 
 def test_a_credential_is_not_kept_on_its_way(world: LicenceWorld) -> None:
-    lic = ref_of(world.issue().credential).leaf_hash.hex()
+    made = world.issue()
+    lic, named = ref_of(made.credential).leaf_hash.hex(), identifier(made.credential)
+    headers = bearer(world, "find_licence", {"identifier": named})
+    answer = world.http.get("/licences", params={"identifier": named}, headers=headers)
+    assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
     answer = ask(world, lic, bearer(world, "fetch_credential", {"lic": lic}))
     assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
     answer = world.http.get("/licences/export", headers=bearer(world, "export_licences", {"from": "0"}))
@@ -67,8 +63,6 @@ def test_a_credential_is_not_kept_on_its_way(world: LicenceWorld) -> None:
 
 
 def test_the_holder_sees_that_its_issuer_fetched_the_credential(world: LicenceWorld) -> None:
-    import hashlib
-
     made, department = world.issue(), world.department()
     department.fetch(department.find(identifier(made.credential))[0])
     (use,) = world.wallet.uses(world.client, made.credential)
@@ -149,6 +143,9 @@ def test_another_department_the_registrar_and_the_operator_get_no_credential(wor
         with pytest.raises(ServiceRefused) as refused:
             list(world.client.export_part(speaker, 0))
         assert refused.value.kind == "malformed"
+        with pytest.raises(ServiceRefused) as refused:
+            world.client.find(speaker, identifier(made.credential))
+        assert refused.value.kind == "malformed"
     (last,) = world.client.export_part(other.speaker, 0)
     assert last == {"next": last["size"], "size": last["size"]}
     assert world.wallet.uses(world.client, made.credential) == []
@@ -178,6 +175,21 @@ def test_a_key_that_ended_gets_nothing_and_its_successor_everything(world: Licen
     assert [line["index"] for line in world.client.export_part(speaker, 0) if "index" in line] == [
         str(found.index)
     ]
+
+
+def test_an_answer_with_a_status_that_is_none_is_refused() -> None:
+    item = {"index": "1", "leaf": bytes(32).hex(), "status": {"list": 0, "index": 0, "code": 2}}
+    assert FoundLicence.from_json(item).code is Code.SUSPENDED
+    for code in (4, 10, 16, -1, "2", None):
+        with pytest.raises(ValueError):
+            FoundLicence.from_json({**item, "status": {"list": 0, "index": 0, "code": code}})
+
+
+def test_a_use_in_the_issuers_name_is_a_fetch_only_without_a_verdict() -> None:
+    use = {"time": NOW, "verifier": "a" * 64, "verdict": "UNKNOWN"}
+    assert use_row(use, "a" * 64) == ("2026-01-01 00:00:00", "fetched", "its issuer")
+    assert use_row({**use, "verdict": "VALID"}, "a" * 64)[1:] == ("VALID", "its issuer")
+    assert use_row(use, "b" * 64)[1:] == ("UNKNOWN", "a" * 16)
 
 
 # --- export ------------------------------------------------------------------------------------------------

@@ -13,9 +13,10 @@ from cli.licence.department import ref_of
 from cli.licence.status import show_status, status_json, status_of
 from ledger.licences.bundles import BundleMaker
 from ledger.licences.leaf import Code
-from ledger.licences.past import PastStatus, status_at
+from ledger.licences.past import PastStatus, opened_token, status_at
 from ledger.licences.policy import TrustPolicy
 from ledger.licences.reasons import Missing, Reason, State
+from ledger.licences.status import StatusBits, StatusClaims, parse_status_token, status_token
 from ledger.log.checkpoint import Quorum
 from ledger.log.notes import COSIGNATURE, NoteKey, NoteSigner
 from ledger.log.tiles import ExpandedTile, TileReader
@@ -209,6 +210,19 @@ def test_a_token_of_another_service_or_city_counts_for_nothing(story: Story) -> 
     under = replace(city, quorum=Quorum(witnesses, 3))
     found = story.at(NOW + 150, policy=TrustPolicy((under,)))
     assert (found.state, found.missing) == (State.UNKNOWN, (Missing.QUORUM,))
+
+
+def test_a_token_of_another_citys_list_counts_for_nothing_though_the_service_signed_and_logged_it(
+    story: Story,
+) -> None:
+    (city,) = story.policy.cities
+    for origin, is_taken in ((city.origin, True), ("elsewhere.example", False)):
+        claims = StatusClaims(
+            origin=origin, list=0, event_id=bytes(16), issued_at=NOW, expires_at=NOW + DAY, ttl_s=DAY
+        )
+        text = status_token(StatusBits(), claims, key("service"))
+        opened = opened_token(text, parse_status_token(text).leaf(), city)
+        assert (opened is not None) is is_taken
 
 
 def _witness(name: str) -> NoteKey:
