@@ -73,7 +73,7 @@ def asked_without(home: Path, phase: str | None) -> tuple[LostCase, str]:
     ("phase", "told"),
     [
         (None, "it did not approve"),
-        ("approved", "it approved, and never shared"),
+        pytest.param("approved", "it approved, and never shared", marks=pytest.mark.slow),
         ("shared", "it shared, and then did not contribute"),
     ],
 )

@@ -471,6 +471,7 @@ def test_a_second_node_on_the_same_home_is_refused(holders: list[Running]) -> No
         run(settings, Keys(holder.signer, Keys.generate().x25519_private), threading.Event())
 
 
+@pytest.mark.slow
 def test_ten_requests_in_flight_finish(holders: list[Running], market: Market, policy: Policy) -> None:
     signers = [holder.signer for holder in holders]
     sql = "SELECT COUNT(*) AS n{} FROM 用电"

@@ -175,7 +175,9 @@ def covered(table: AnswerTable, truths: Sequence[float]) -> dict[str, tuple[floa
     return found
 
 
-@pytest.mark.parametrize(("count", "rho_micro"), [(3000, 1_000_000), (8000, 300_000)])
+@pytest.mark.parametrize(
+    ("count", "rho_micro"), [(3000, 1_000_000), pytest.param(8000, 300_000, marks=pytest.mark.slow)]
+)
 def test_errors_hold_for_at_least_95_percent_of_draws(count: int, rho_micro: int) -> None:
     """Of 150 independent values a column, each within its error with probability ≥ 0.95, fewer than 124 (82.7 %) are
     with probability below exp(−150·KL(0.827‖0.95)) < 1e-7.

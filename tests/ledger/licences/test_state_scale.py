@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from ledger.licences.checks import IssueTerms
 from ledger.licences.leaf import Code, Kind, Leaf
@@ -35,6 +36,7 @@ def bundles_of(books: Books, first: int, count: int) -> list[Bundle]:
     return [Bundle.of(items[at : at + 256]) for at in range(0, count, 256)]
 
 
+@pytest.mark.slow
 def test_a_log_of_many_issues_over_two_lists_is_recovered_and_rebuilt(tmp_path: Path) -> None:
     books = make_books(tmp_path)
     while books.book.size % 256:

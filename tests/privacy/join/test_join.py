@@ -104,7 +104,7 @@ def test_many_values_are_packed_over_several_ciphertexts(values: int) -> None:
     ),
     st.lists(st.integers(0, 2), min_size=2, max_size=2),
 )
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_small_join_is_the_plain_one(
     sublists: list[list[bytes]], rows: list[Row], dummies: list[int]
 ) -> None:
