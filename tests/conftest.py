@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
+import structlog
 from hypothesis import settings
 
 if TYPE_CHECKING:  # the whole product: only those who use it pay for its imports
@@ -39,6 +40,14 @@ def _shares_what_its_module_makes(item: pytest.Item) -> bool:
     """Say whether a test uses a fixture that its module makes once: on two workers it would be made twice."""
     definitions = item._fixtureinfo.name2fixturedefs if isinstance(item, pytest.Function) else {}
     return any(each[-1].scope == "module" for each in definitions.values())
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """Forget how a server that ran in this process wanted its logs: the next test looks for its own."""
+    yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
