@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,14 +57,34 @@ class Trust:
         return None
 
 
+@contextmanager
+def mined_now_and_then(url: str, *, every_s: float = 2.0) -> Iterator[None]:
+    """Mine beside the block: a node that mines at each transaction can leave the last of a batch waiting for the next one."""
+    done = threading.Event()
+
+    def mine() -> None:
+        with Chain(url) as chain:
+            while not done.wait(every_s):
+                chain.request("evm_mine")
+
+    miner = threading.Thread(target=mine)
+    miner.start()
+    try:
+        yield
+    finally:
+        done.set()
+        miner.join()
+
+
 def make_trust(anvil: Anvil) -> Trust:
-    deployment = deploy_trust(
-        anvil.chain,
-        ADMINISTRATOR,
-        operator=OPERATOR.address,
-        registrar=REGISTRAR.address,
-        origin_hash=ORIGIN_HASH,
-    )
+    with mined_now_and_then(anvil.url):
+        deployment = deploy_trust(
+            anvil.chain,
+            ADMINISTRATOR,
+            operator=OPERATOR.address,
+            registrar=REGISTRAR.address,
+            origin_hash=ORIGIN_HASH,
+        )
     fund(anvil.chain, ADMINISTRATOR, [OPERATOR.address, REGISTRAR.address], 10 * ETHER)
     return Trust(anvil, deployment)
 
