@@ -177,10 +177,7 @@ def _connect(settings: EngineSettings) -> DuckDBPyConnection:
         "disabled_optimizers": _DISABLED_OPTIMIZERS,
     }
     with _named_errors():
-        connection = duckdb.connect(":memory:")
-        for name, value in config.items():
-            connection.execute(f"SET {name} = {_text(str(value))}")
-        return connection
+        return duckdb.connect(":memory:", config=config)
 
 
 def _reader(source: FileSource) -> str:

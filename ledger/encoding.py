@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any, Final, NewType, cast
 
 import rfc8785
@@ -21,7 +22,9 @@ U256_MAX: Final = (1 << 256) - 1
 DEPTH_MAX: Final = 256
 SAFE_INTEGER: Final = (1 << 53) - 1
 # a string without an end is one match as well: to try again at each of its quotes would take quadratic time
-_BRACKETS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
+_STRINGS: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
+_STEPS: Final = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_NO_BRACKETS: Final = bytes(set(range(256)) - _STEPS.keys())
 _DECIMAL = re.compile(r"0|-?[1-9][0-9]*", re.ASCII)
 _HEX = re.compile(r"0x(?:[0-9a-f]{2})*", re.ASCII)
 
@@ -206,15 +209,8 @@ def require_shallow(data: bytes) -> None:
 
 def _depth(data: bytes) -> int:
     """Return the deepest nesting of a JSON text; brackets in strings do not count."""
-    deepest = depth = 0
-    for match in _BRACKETS.finditer(data):
-        token = match[0]
-        if token in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif token in b"]}":
-            depth -= 1
-    return deepest
+    brackets = _STRINGS.sub(b"", data).translate(None, _NO_BRACKETS)
+    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0)
 
 
 def _number(text: str) -> int | float:

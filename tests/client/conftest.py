@@ -8,6 +8,12 @@ from functools import cache
 import pytest
 
 from tests.client.receipts import Case, Specimen
+from tests.reuse import reuse
+
+
+@pytest.fixture(autouse=True)
+def _reuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    reuse(monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.reuse import reuse
+
+
+@pytest.fixture(autouse=True)
+def _reuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    reuse(monkeypatch)
+
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:

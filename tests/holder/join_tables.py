@@ -98,9 +98,9 @@ def kept(
         key = normal(policy, row["统一社会信用代码"], rule)
         if key is not None:
             by_key.setdefault(key, []).append(row)
-    found = []
+    found, plan_hash = [], plan.hash().hex()
     for key, mine in by_key.items():
-        ranked = sorted(mine, key=lambda row: _rank(row, plan, names))
+        ranked = sorted(mine, key=lambda row: _rank(row, plan_hash, names))
         found += [(key, row) for row in ranked[:most]]
     return found
 
@@ -109,8 +109,8 @@ def _none() -> Any:
     raise AssertionError("the policy lacks a column")
 
 
-def _rank(row: Row, plan: Plan, names: Sequence[str]) -> bytes:
-    text = plan.hash().hex()
+def _rank(row: Row, plan_hash: str, names: Sequence[str]) -> bytes:
+    text = plan_hash
     for name in ("统一社会信用代码", *names):
         value = "" if row[name] is None else str(row[name])
         text += f"|{len(value)}:{value}"

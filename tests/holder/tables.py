@@ -197,14 +197,14 @@ def _cap(rows: Sequence[Row], plan: Plan) -> list[Row]:
     by_unit: dict[str, list[Row]] = {}
     for row in rows:
         by_unit.setdefault(row[plan.unit.column or ""], []).append(row)
-    kept = []
+    kept, plan_hash = [], plan.hash().hex()
     for mine in by_unit.values():
-        kept += sorted(mine, key=lambda row: _rank(row, plan))[: plan.unit.rows_per_unit]
+        kept += sorted(mine, key=lambda row: _rank(row, plan, plan_hash))[: plan.unit.rows_per_unit]
     return kept
 
 
-def _rank(row: Row, plan: Plan) -> bytes:
-    text = plan.hash().hex()
+def _rank(row: Row, plan: Plan, plan_hash: str) -> bytes:
+    text = plan_hash
     for name in (plan.unit.column or "", *plan.unit.row_key):
         text += f"|{len(str(row[name]))}:{row[name]}"
     return hashlib.sha256(text.encode()).digest()[:16]

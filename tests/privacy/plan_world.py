@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from privacy.dimensions import Factor
 from privacy.lanes import Lane, LaneKind, is_zero_one
-from privacy.layout import cell_index, group_index
+from privacy.layout import group_index, lane_cells
 from privacy.plan import Plan
 from privacy.planning import build_plan, plan_parameters
 from privacy.policy import Policy
@@ -140,6 +140,7 @@ def example(name: str) -> Policy:
 def sums_of(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> list[int]:
     """The integer sums of rows that all pass the filter, none of a unit with too many rows."""
     sums = [0] * plan.cells
+    cells = [lane_cells(plan, number) for number in range(len(plan.lanes))]
     units: set[tuple[int, int, Any]] = set()
     for row in rows:
         group = group_index(plan, [row[dimension.column] for dimension in plan.group_by])
@@ -150,14 +151,14 @@ def sums_of(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> list[int]:
             if lane.logistic is not None:
                 amounts = step_amounts(lane.logistic, str(lane.column), lane.scale_bits, row)
                 for bin_, amount in enumerate(amounts):
-                    sums[cell_index(plan, number, group, bin_)] += amount
+                    sums[cells[number][bin_ * plan.groups + group]] += amount
                 continue
             if any(_is_missing(row[name]) for name in lane.present):
                 continue
             for bin_, amount in _amounts(lane, row):
-                sums[cell_index(plan, number, group, bin_)] += amount
+                sums[cells[number][bin_ * plan.groups + group]] += amount
     for number, group, _ in units:
-        sums[cell_index(plan, number, group)] += 1
+        sums[cells[number][group]] += 1
     return sums
 
 

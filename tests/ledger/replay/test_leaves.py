@@ -14,9 +14,8 @@ from ledger.log.tree import hash_leaves
 from ledger.replay.leaves import ABSENT, Bundles, Columns, factorise, first_offences, grouped
 from tests.ledger.replay.synthetic import honest_log
 
-ENTRIES = tuple(
-    honest_log().entries[i] for i in (0, 3, 301, 302, 304, 306, 308, 311, 313, 314, 315, 317, 318)
-)
+_LOG = honest_log().entries
+ENTRIES = tuple(_LOG[i] for i in (0, 3, 301, 302, 304, 306, 308, 311, 313, 314, 315, 317, 318))
 HEAD = 132
 
 
