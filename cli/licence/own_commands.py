@@ -177,6 +177,8 @@ def _append_part(
             index, is_erased = int(value["index"]), value["credential"] is None
             if index < after:
                 raise ValueError(index)
+            if not is_erased:
+                _require_of_leaf(str(value["credential"]), value)
         except (KeyError, TypeError, ValueError) as err:
             raise CliError(f"{client.url} does not answer as it should: {type(err).__name__}") from err
         file.write(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
@@ -184,6 +186,20 @@ def _append_part(
         counts.licences += 1
         counts.erased += is_erased
     raise CliError(f"{client.url}: the export broke off; the same command goes on")
+
+
+def _require_of_leaf(credential: str, value: dict[str, Any]) -> None:
+    """Refuse a credential that does not give the leaf and the status index that the service names beside it.
+
+    Raises:
+        CliError: it gives others, or is none.
+        KeyError, TypeError: the service names none.
+    """
+    from cli.licence.department import ref_of
+
+    ref, status = ref_of(credential), value["status"]
+    if (ref.leaf_hash.hex(), ref.list, ref.index) != (value["leaf"], status["list"], status["index"]):
+        raise CliError(f"the service gives another credential than that of leaf {value['index']}")
 
 
 def _resume(file: BinaryIO) -> tuple[Counts, int]:

@@ -8,15 +8,17 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import uvicorn
 
 from api.serving import QUIET
+from cli.errors import CliError
 from cli.licence import keyring
 from cli.licence.department import Department, IssuedLicence, ref_of
-from cli.licence.own_commands import part_path
+from cli.licence.own_commands import part_path, run_export
 from cli.licence.verify_command import licence_json, show_verdict, verdict_json, verdict_of
 from ledger.licences.leaf import Code
 from ledger.licences.sdjwt import parse
@@ -136,6 +138,33 @@ def test_an_export_becomes_a_file_when_it_is_whole(served: Served, tmp_path: Pat
     assert out.stat().st_mode & 0o777 == 0o600
     assert "not overwritten" in refusal(*words)
     assert f"{len(lines)} licences" in shuyao(*words[:-1], tmp_path / "again.ndjson")
+
+
+@pytest.mark.parametrize("changed", ["leaf", "index of the status", "credential"])
+def test_an_export_takes_no_credential_of_another_licence(
+    served: Served, tmp_path: Path, changed: str
+) -> None:
+    first, second = (ref_of(served.world.issue().credential) for _ in range(2))
+
+    class Lying:
+        url = served.url
+
+        def export_part(self, speaker: object, begin: int) -> Iterator[dict[str, Any]]:
+            lines = list(served.world.client.export_part(served.department.speaker, begin))
+            ours = {line["leaf"]: line for line in lines if "leaf" in line}
+            mine, other = ours[first.leaf_hash.hex()], ours[second.leaf_hash.hex()]
+            if changed == "leaf":
+                mine["leaf"] = other["leaf"]
+            elif changed == "credential":
+                mine["credential"] = other["credential"]
+            else:
+                mine["status"] = other["status"]
+            return iter(lines)
+
+    part = tmp_path / "licences.part"
+    with pytest.raises(CliError, match="another credential than that of leaf"):
+        run_export(cast("Any", Lying()), served.department.speaker, part, cast("Any", SimpleNamespace()))
+    assert all(first.leaf_hash.hex() not in line for line in part.read_text(encoding="utf8").splitlines())
 
 
 def test_the_status_is_proved_under_a_policy_or_unknown(served: Served, tmp_path: Path) -> None:
