@@ -40,22 +40,3 @@ class Nonces:
         with self._lock:
             ends_at = self._out.pop(nonce, 0)
         return ends_at > now_s
-
-
-class SeenOnce:
-    """Remembers ids for a time, so that a signed request is done once. Bounded like `Nonces`; time goes on only by `now_s`."""
-
-    def __init__(self, *, age_s: int, count_max: int = NONCES_MAX) -> None:
-        self._age_s, self._count_max = age_s, count_max
-        self._seen: OrderedDict[bytes, int] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def add(self, key: bytes, now_s: int) -> bool:
-        """Remember an id; says whether it is new."""
-        with self._lock:
-            while self._seen and next(iter(self._seen.values())) <= now_s:
-                self._seen.popitem(last=False)
-            if key in self._seen or len(self._seen) >= self._count_max:
-                return False
-            self._seen[key] = now_s + self._age_s
-            return True

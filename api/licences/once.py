@@ -1,7 +1,7 @@
-"""POSTs of a licence service that change something: each is answered once for its sender and its Idempotency-Key.
+"""What a licence service does once: POSTs under their sender's Idempotency-Key, and signed requests, through restarts too.
 
-Who sends is proved by the body: a signed request, a presentation, a history. A repetition is the same body, and gets the answer that is
-kept for it without being proved again, for by then the body is too old to prove anything; whoever has it has seen the first one.
+Who sends a POST is proved by the body: a signed request, a presentation, a history. A repetition is the same body, and gets the answer
+that is kept for it without being proved again, for by then the body is too old to prove anything; whoever has it has seen the first one.
 """
 
 from __future__ import annotations
@@ -13,16 +13,26 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from fastapi import Response
+from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, Table, Text, delete, insert, select
 
+from api.licences.signed import REQUEST_AGE_S, SignedRequest
 from api.once import KEY_HEADER, Call, finished, response_of
 from api.store import AnswerStore
-from ledger.database import make_engine
+from ledger.database import make_engine, write_transaction
 from ledger.licences.events import leaf_of_claims
 from ledger.licences.sdjwt import parse
 
 T = TypeVar("T")
 DATABASE: Final = "answers.db"
 FORGET_S: Final = 3600.0  # between two times that answers of more than a day are forgotten
+metadata = MetaData()
+used_requests = Table(
+    "api_licence_requests",
+    metadata,
+    Column("issuer", Text, primary_key=True),
+    Column("request_id", LargeBinary, primary_key=True),
+    Column("made_at", BigInteger, nullable=False, index=True),
+)
 DOCUMENTED: Final[dict[str, Any]] = {
     "parameters": [
         {
@@ -49,7 +59,7 @@ def claimed_licence(presentation: str) -> str:
 
 
 class Answers:
-    """The answers of one service, in a file beside its book. Safe to share between threads.
+    """The answers of one service and the signed requests that were made of it, in a file beside its book. Safe to share between threads.
 
     Args:
         folder: of the book, which one process writes.
@@ -63,6 +73,22 @@ class Answers:
         self._engine = make_engine(f"sqlite:///{folder / DATABASE}")
         self._store, self._now_s = AnswerStore(self._engine), now_s
         self._owner = secrets.token_hex(8)
+        with write_transaction(self._engine) as connection:
+            metadata.create_all(connection)
+
+    def use_up(self, asked: SignedRequest) -> bool:
+        """Note that a signed request is made, and say whether it is for the first time.
+
+        Raises:
+            DatabaseError: it is not noted.
+        """
+        row = {"issuer": asked.issuer, "request_id": asked.request_id}
+        same = (used_requests.c.issuer == asked.issuer) & (used_requests.c.request_id == asked.request_id)
+        with write_transaction(self._engine) as connection:
+            if connection.execute(select(used_requests.c.made_at).where(same)).first() is not None:
+                return False
+            connection.execute(insert(used_requests).values(**row, made_at=asked.made_at))
+            return True
 
     def once(
         self, call: Call, sender: str, *, prove: Callable[[], T], work: Callable[[T], tuple[int, Any]]
@@ -90,8 +116,12 @@ class Answers:
         return response_of(known)
 
     def forget(self) -> None:
-        """Forget the answers of more than a day ago."""
-        self._store.forget_expired(int(self._now_s()))
+        """Forget the answers of more than a day ago, and requests that have been too old to be taken for an hour."""
+        now_s = int(self._now_s())
+        self._store.forget_expired(now_s)
+        too_old = used_requests.c.made_at < now_s - REQUEST_AGE_S - int(FORGET_S)
+        with write_transaction(self._engine) as connection:
+            connection.execute(delete(used_requests).where(too_old))
 
     def close(self) -> None:
         """Close the file."""

@@ -16,12 +16,12 @@ from api.errors import LicenceRequestRejected, NonceUnknown, NotPublished
 from api.licences.duties import Duties, Duty
 from api.licences.http_post import Poster
 from api.licences.metrics import Metrics
-from api.licences.nonces import Nonces, SeenOnce
+from api.licences.nonces import Nonces
 from api.licences.once import FORGET_S, Answers
 from api.licences.own import OwnLicences, standing_json
 from api.licences.publication import ANCHOR_LOOK_S, Publication
 from api.licences.settings import CitySettings
-from api.licences.signed import REQUEST_AGE_S, SignedRequest, verify_request
+from api.licences.signed import SignedRequest, verify_request
 from ledger.errors import LedgerError
 from ledger.licences.access import AccessWriter
 from ledger.licences.batches import AccessBatches, BatchProof
@@ -101,8 +101,6 @@ class LicenceService:
         self._batches = AccessBatches(self.book, keys.service, rand=secrets.token_bytes)
         self.nonces = Nonces()
         self.answers = Answers(folder, now_s=now_s)
-        self._began_at = self.now()
-        self._seen = SeenOnce(age_s=2 * REQUEST_AGE_S + 1)
         self.metrics = Metrics(self._gauges)
         self._duties = Duties(self._all_duties(), now_s=now_s)
 
@@ -196,17 +194,8 @@ class LicenceService:
         Raises:
             LicenceRequestRejected: it was made before.
         """
-        if not self._seen.add(asked.request_id, self.now()):
+        if not self.answers.use_up(asked):
             raise LicenceRequestRejected("replay", "expected a request that was not made before")
-
-    def require_own_time(self, asked: SignedRequest) -> None:
-        """Refuse a request that the process before this one may have answered: what that saw is not known here.
-
-        Raises:
-            LicenceRequestRejected: it was made before this service began.
-        """
-        if asked.made_at < self._began_at:
-            raise LicenceRequestRejected("replay", "expected a request made after the service began")
 
     def _key_of(self, issuer: str, kid: str) -> PublicKey | None:
         parties = self.book.parties

@@ -170,6 +170,35 @@ def test_a_request_counts_once_under_whatever_key(world: LicenceWorld) -> None:
     problem(post(world.http, "/licences/erasures", held, "two"), 409, "nonce-unknown")
 
 
+@pytest.mark.parametrize("ahead_s", [0, 60])
+def test_a_request_counts_once_through_a_restart_whatever_its_signers_clock_says(
+    world: LicenceWorld, ahead_s: int
+) -> None:
+    made = world.issue()
+    lic = ref_of(made.credential).leaf_hash.hex()
+    now_s = int(world.clock()) + ahead_s
+    body = {"request": world.request("erase", {"lic": lic}, now_s=now_s)}
+    bearer = world.request("export_licences", {"from": "0"}, now_s=now_s)
+    headers = {"authorization": f"Bearer {bearer}"}
+    assert post(world.http, "/licences/erasures", body).status_code == 200
+    assert world.http.get("/licences/export?from=0", headers=headers).status_code == 200
+    with restarted(world) as http:
+        problem(post(http, "/licences/erasures", body, "two"), 401, "licence-request-rejected")
+        problem(http.get("/licences/export?from=0", headers=headers), 401, "licence-request-rejected")
+
+
+def test_a_used_request_is_kept_as_long_as_it_would_be_taken(world: LicenceWorld) -> None:
+    asked = world.service.signed(world.request("export_licences", {"from": "0"}), "export_licences")
+    answers = world.service.answers
+    assert answers.use_up(asked)
+    answers.forget()
+    assert not answers.use_up(asked)
+    assert answers.use_up(replace(asked, issuer="urn:shuyao:issuer:other"))
+    world.clock.now_s += 2 * 3_600
+    answers.forget()
+    assert answers.use_up(asked)  # which `signed` would refuse by its time
+
+
 def test_an_answer_is_forgotten_after_a_day(world: LicenceWorld) -> None:
     reservation = slots(world)
     assert post(world.http, "/slots", reservation).status_code == 201

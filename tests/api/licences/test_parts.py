@@ -15,7 +15,7 @@ import pytest
 
 from api.licences.duties import DIED, Duties, Duty
 from api.licences.http_post import ANSWER_MAX, Poster
-from api.licences.nonces import Nonces, SeenOnce
+from api.licences.nonces import Nonces
 from api.licences.settings import AnchorAddress, CitySettings, Pace
 from ledger.errors import ChainUnreachable, MalformedValue
 from ledger.licences.online import CheckedTiles
@@ -42,15 +42,6 @@ def test_too_many_nonces_drop_the_oldest() -> None:
     nonces = Nonces(count_max=2)
     given = [nonces.give(bytes([n]) * 16, NOW)[0] for n in range(3)]
     assert [nonces.use(nonce, NOW) for nonce in given] == [False, True, True]
-
-
-def test_ids_are_remembered_for_their_time_and_a_full_memory_refuses() -> None:
-    seen = SeenOnce(age_s=10, count_max=2)
-    assert seen.add(b"a", NOW)
-    assert not seen.add(b"a", NOW + 9)
-    assert seen.add(b"b", NOW + 9)
-    assert not seen.add(b"c", NOW + 9)
-    assert seen.add(b"a", NOW + 10)
 
 
 def test_a_duty_that_fails_is_named_and_tried_again_when_poked() -> None:
