@@ -150,13 +150,17 @@ def _is_json(path: Path) -> bool:
 
 
 def _is_consistent(path: Path) -> bool:
-    """Say whether accounts and blocks of a dump are of one moment.
+    """Say whether blocks, transactions and accounts of a dump are of one moment.
 
-    anvil reads the blocks first: one mined before it reads the accounts leaves effects without their transactions and
-    logs. Nobody would ever find them. Every transaction raises its sender's nonce by one, which shows it.
+    anvil reads them one after the other: a block that is mined meanwhile leaves effects without their transactions, or
+    transactions without their block, and so without logs. Nobody would ever find them. Every transaction is in a block, and raises
+    its sender's nonce by one, which shows both.
     """
     try:
         state = json.loads(path.read_bytes())
+        mined = sum(len(block["transactions"]) for block in state["blocks"])
+        if mined != len(state["transactions"]):
+            return False
         sent = Counter(each["info"]["from"] for each in state["transactions"])
         users = {a: account["nonce"] for a, account in state["accounts"].items() if account["code"] == "0x"}
     except (ValueError, LookupError, TypeError):

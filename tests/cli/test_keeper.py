@@ -13,8 +13,10 @@ from cli.keeper import ChainSettings, Keeper
 ALICE, CONTRACT = "0x" + "a1" * 20, "0x" + "c0" * 20
 
 
-def dump(path: Path, *, nonce: int, transactions: int, at_s: int) -> None:
+def dump(path: Path, *, nonce: int, transactions: int, at_s: int, mined: int | None = None) -> None:
+    hashes = [str(number) for number in range(transactions if mined is None else mined)]
     state = {
+        "blocks": [{"transactions": []}, {"transactions": hashes[:1]}, {"transactions": hashes[1:]}],
         "accounts": {ALICE: {"nonce": nonce, "code": "0x"}, CONTRACT: {"nonce": 1, "code": "0x6001"}},
         "transactions": [{"info": {"from": ALICE}}] * transactions,
         "made": at_s,
@@ -52,6 +54,15 @@ def test_torn_state_gives_way_to_the_newest_copy(keeper: Keeper, tmp_path: Path,
 def test_state_with_accounts_later_than_its_transactions_gives_way(keeper: Keeper, tmp_path: Path) -> None:
     dump(tmp_path / "state.json", nonce=3, transactions=2, at_s=9)
     dump(tmp_path / "state.7.copy", nonce=3, transactions=2, at_s=7)
+    dump(tmp_path / "state.5.copy", nonce=1, transactions=1, at_s=5)
+    assert loaded(keeper, tmp_path) == 5
+
+
+@pytest.mark.parametrize("mined", [2, 4])
+def test_state_with_transactions_of_another_moment_than_its_blocks_gives_way(
+    keeper: Keeper, tmp_path: Path, mined: int
+) -> None:
+    dump(tmp_path / "state.json", nonce=3, transactions=3, at_s=9, mined=mined)
     dump(tmp_path / "state.5.copy", nonce=1, transactions=1, at_s=5)
     assert loaded(keeper, tmp_path) == 5
 
