@@ -22,6 +22,7 @@ FOLDERS: Final = {
 }
 GROUPS: Final = ("kills and faults", "attacks", "audits", "fuzzing", "misbehaviour", "properties", REST)
 _GROUP: Final = "group"
+_FIGURE: Final = "figure"  # what a test recorded of what it saw
 
 
 @dataclass
@@ -72,12 +73,13 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         tally.skipped += 1
     elif report.when == "call":
         tally.passed += 1
-        if "fuzz" in properties:
-            tally.notes.append(f"{report.nodeid.rpartition('[')[2].rstrip(']')}: {properties['fuzz']}")
+        if _FIGURE in properties:
+            case = report.nodeid.rpartition("[")[2].partition("]")[0]
+            tally.notes.append(f"{case}: {properties[_FIGURE]}")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the table."""
+    """Print the table, and each figure."""
     terminalreporter.section("whole")
     terminalreporter.write_line(f"{'group':18}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>10}")
     for group in GROUPS:

@@ -21,7 +21,6 @@ from ledger.encoding import parse_json
 from ledger.errors import MalformedValue
 from ledger.licences.access import SALT_SIZE, AccessWriter, Use, make_record
 from ledger.licences.errors import HiddenMandatoryField, IdentifierInvalid, LicenceError
-from ledger.licences.events import leaf_of_claims
 from ledger.licences.group import Ticket
 from ledger.licences.online import OnlineFacts
 from ledger.licences.policy import TrustPolicy
@@ -127,12 +126,13 @@ class HotVerify:
             return presented, None
         now_s, facts = int(self._now_s()), self._online.facts(presented)
         verdict = verify_facts(facts, self._policy, now_s=now_s, expected=expected)
-        if facts.inclusion is None or verdict.reason in _NO_USE:
+        if facts.inclusion is None or verdict.leaf_hash is None or verdict.reason in _NO_USE:
             return verdict, None
-        leaf_hash = leaf_of_claims(presented.jwt, presented.claims).hash
         salt = secrets.token_bytes(SALT_SIZE)
         audience = NO_AUDIENCE if expected is None else expected.audience
-        record = make_record(leaf_hash, audience=audience, use=_USES[verdict.state], now_s=now_s, salt=salt)
+        record = make_record(
+            verdict.leaf_hash, audience=audience, use=_USES[verdict.state], now_s=now_s, salt=salt
+        )
         return verdict, self._access.enqueue(facts.inclusion.index, record, salt)
 
 

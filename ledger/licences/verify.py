@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from ledger.encoding import Digest
 from ledger.licences.bundle import Bundle
 from ledger.licences.errors import (
     AudienceMismatch,
@@ -61,6 +62,7 @@ class Verdict:
         presented: the credential as it was read, None where it is malformed. Its claims are true only if `authentic`.
         authentic: whether steps 2 to 5 held with nothing missing: the credential is its issuer's and in the log, so that what it says is
             what the issuer says, whatever its status. Always so when VALID.
+        leaf_hash: of the licence's issue, as the credential says it; None where the steps did not get there.
     """
 
     state: State
@@ -70,6 +72,7 @@ class Verdict:
     code: int | None
     presented: Presented | None
     authentic: bool = False
+    leaf_hash: Digest | None = None
 
     @property
     def last_known(self) -> int | None:
@@ -150,6 +153,7 @@ class _Judgement:
     seen: list[int] = field(default_factory=list)
     code: int | None = None
     authentic: bool = False
+    leaf_hash: Digest | None = None
 
     def run(self, expected: Expected | None) -> Verdict:
         reason = None
@@ -185,7 +189,16 @@ class _Judgement:
         else:
             state = State.UNKNOWN if self.missing else State.VALID
         presented = self.facts.presented
-        return Verdict(state, reason, tuple(self.missing), self.times, self.code, presented, self.authentic)
+        return Verdict(
+            state,
+            reason,
+            tuple(self.missing),
+            self.times,
+            self.code,
+            presented,
+            self.authentic,
+            self.leaf_hash,
+        )
 
     def _lack(self, what: Missing) -> None:
         self.missing[what] = None
@@ -276,10 +289,10 @@ class _Judgement:
             self._lack(Missing.INCLUSION)
             return
         try:
-            leaf = leaf_of_claims(presented.jwt, presented.claims)
+            self.leaf_hash = leaf_of_claims(presented.jwt, presented.claims).hash
         except Malformed as err:
             raise _Contradiction(Reason.MALFORMED) from err
-        if not checkpoint.includes(leaf.hash, place):
+        if not checkpoint.includes(self.leaf_hash, place):
             raise _Contradiction(Reason.NOT_IN_LOG)
         inactive = None if span is None else span.why_inactive(place.index)
         if inactive is not None:

@@ -4,6 +4,7 @@ A mechanism that keeps its promise fails one of these tests with probability 1e-
 seeded, what holders draw is not, so every comparison with a bound is of Clopper and Pearson at that level.
 """
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from tests.attacks.world import Mechanism
 from tests.holder.world import World
 
 Attack = Callable[..., dict[str, Any]]
+Record = Callable[[str, object], None]
 
 SMALL: list[tuple[Attack, dict[str, int]]] = [
     (differencing.run, {"pairs": 28}),
@@ -67,8 +69,11 @@ def test_an_attack_gains_no_more_than_rho_allows(attack: Attack, size: dict[str,
 @pytest.mark.slow
 @pytest.mark.timeout(1800)  # on a busy machine the largest takes more than the five minutes that others have
 @pytest.mark.parametrize(("attack", "size"), WHOLE, ids=NAMES)
-def test_an_attack_of_whole_size_gains_no_more_than_rho_allows(attack: Attack, size: dict[str, int]) -> None:
+def test_an_attack_of_whole_size_gains_no_more_than_rho_allows(
+    attack: Attack, size: dict[str, int], record_property: Record
+) -> None:
     figure = attack(**size)
+    record_property("figure", json.dumps(figure))
     assert figure["holds"], figure
 
 
@@ -83,8 +88,11 @@ def test_the_loss_that_an_audit_proves_is_under_the_claimed_one(name: str) -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", audit.MECHANISMS)
-def test_the_loss_that_an_audit_of_ten_thousand_runs_proves_is_under_the_claimed_one(name: str) -> None:
+def test_the_loss_that_an_audit_of_ten_thousand_runs_proves_is_under_the_claimed_one(
+    name: str, record_property: Record
+) -> None:
     loss = audit.audit(name, runs=audit.WHOLE["runs"])
+    record_property("figure", json.dumps(loss.to_json()))
     assert loss.runs >= 10_000
     assert loss.holds, loss
 
@@ -99,8 +107,11 @@ def test_an_audit_catches_a_broken_mechanism(mechanism: Mechanism) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BROKEN)
-def test_an_audit_of_ten_thousand_runs_catches_every_broken_mechanism(name: str) -> None:
+def test_an_audit_of_ten_thousand_runs_catches_every_broken_mechanism(
+    name: str, record_property: Record
+) -> None:
     loss = audit.audit("AVG", runs=audit.WHOLE["runs"], mechanism=BROKEN[name])
+    record_property("figure", json.dumps(loss.to_json()))
     assert loss.exceeds_mu, loss
     if BROKEN[name] in (QUARTER, PUBLIC_SEED, FORGOTTEN_ROWS):
         assert loss.exceeds_epsilon, loss
@@ -116,17 +127,19 @@ def test_the_loss_that_an_audit_of_a_kind_proves_is_under_the_claimed_one(name: 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", audit_kinds.KINDS)
 def test_the_loss_that_an_audit_of_ten_thousand_runs_of_a_kind_proves_is_under_the_claimed_one(
-    name: str,
+    name: str, record_property: Record
 ) -> None:
     loss = audit_kinds.audit_kind(name, runs=audit.WHOLE["runs"])
+    record_property("figure", json.dumps(loss.to_json()))
     assert loss.runs >= 10_000
     assert loss.holds, loss
 
 
 @pytest.mark.parametrize("name", audit_kinds.BROKEN_KINDS)
-def test_an_audit_catches_a_broken_kind(name: str) -> None:
+def test_an_audit_catches_a_broken_kind(name: str, record_property: Record) -> None:
     kind, mechanism = audit_kinds.BROKEN_KINDS[name]
     loss = audit_kinds.audit_kind(kind, runs=audit.WHOLE["runs"], mechanism=mechanism)
+    record_property("figure", json.dumps(loss.to_json()))
     assert loss.exceeds_mu, loss
 
 

@@ -107,7 +107,8 @@ def test_and_refuses_what_is_altered_in_them(other: Specimen) -> None:
 def test_and_refuses_other_decrypted_values_than_the_trustees(other: Specimen) -> None:
     if other.kind == "deposit":
         receipt = json.loads(other.data)
-        receipt["table"]["rows"][0][1] = "0"
+        row = receipt["table"]["rows"][0]
+        row[1] = "0" if row[1] != "0" else "1"  # the noisy count of a small group is 0 at times
         with pytest.raises(AssertionError):
             require_table(receipt, *stranger_kinds.values_of(receipt, other.node.logs_kept))
         for place in (0, -1):

@@ -54,7 +54,7 @@ def test_decoders_survive_a_guided_fuzzer(
     family: str, record_property: Callable[[str, object], None]
 ) -> None:
     report = guided.fuzz(family, SECONDS)
-    record_property("fuzz", f"{report.executions:,} in {report.seconds} s ({report.engine})")
+    record_property("figure", f"{report.executions:,} in {report.seconds} s ({report.engine})")
     assert not report.findings, report.findings
 
 
