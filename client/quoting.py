@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from client.errors import ListingMismatch, QueryRejected, QuoteExpired, QuoteMismatch
 from client.types import Charge, ColumnError, Listing, Quote, RegisteredAsset
 from ledger.contracts import listing_id
-from ledger.encoding import U64_MAX, parse_decimal, parse_hex, tagged_hash
+from ledger.encoding import U64_MAX, parse_decimal, parse_hex, printable, tagged_hash
 from ledger.errors import BadSignature, MalformedValue
 from ledger.signing import require_signature
 from ledger.types import Address, AssetStatus, Digest, Request, to_hex
@@ -233,7 +233,9 @@ def _draft(derivation: Derivation, given: Any, *, buyer: Address, price: int, he
         try:
             block = parse_decimal(draft[name], name, 0, U64_MAX)
         except MalformedValue as err:
-            raise QuoteMismatch(f"request.{name}", expected="a block number", actual=draft[name]) from err
+            raise QuoteMismatch(
+                f"request.{name}", expected="a block number", actual=_short(draft[name])
+            ) from err
         if name == "approve_by" and block <= head:
             raise QuoteExpired(f"the quote's first deadline, block {block}, has passed: the head is {head}")
         if not earlier < block <= latest:
@@ -258,7 +260,7 @@ def _signature(
 
 def _expiry(value: Any) -> int:
     try:
-        return value if isinstance(value, int) else parse_decimal(value, "expires_at", 0, U64_MAX)
+        return parse_decimal(str(value) if type(value) is int else value, "expires_at", 0, U64_MAX)
     except MalformedValue as err:
         raise QuoteMismatch("expires_at", expected="Unix seconds", actual=repr(value)[:40]) from err
 
@@ -323,7 +325,7 @@ def _same(field: str, expected: object, actual: object) -> None:
 
 
 def _short(value: object) -> str:
-    text = str(value)
+    text = printable(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 

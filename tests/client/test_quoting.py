@@ -1,5 +1,6 @@
 """Quotes: the buyer signs only what it derives itself."""
 
+import json
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -44,7 +45,7 @@ def buyer_of(world: World, *, listing: Change | None = None, quote: Change | Non
             return response
         body = response.json()
         change(body)
-        return httpx.Response(response.status_code, json=body)
+        return httpx.Response(response.status_code, content=json.dumps(body))
 
     market = Market("http://exchange.test", world.buyer, transport=httpx.MockTransport(handle))
     return world.make_buyer(market=market)
@@ -143,6 +144,25 @@ def test_a_quote_that_says_something_else_is_refused_by_name(world: World, field
     with pytest.raises(QuoteMismatch) as caught:
         buyer_of(world, quote=QUOTE_CHANGES[field]).quote("power", SQL)
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize("expires_at", [-1, True, 1 << 64, 1.5, "-1"])
+def test_a_quote_that_expires_at_no_time_is_refused(world: World, expires_at: object) -> None:
+    with pytest.raises(QuoteMismatch) as caught:
+        buyer_of(world, quote=lambda q: q.update(expires_at=expires_at)).quote("power", SQL)
+    assert caught.value.field == "expires_at"
+
+
+@pytest.mark.parametrize("field", ["price_minor", "request.rho", "request.approve_by"])
+def test_a_refused_quotes_message_is_text_whatever_the_quote_says(world: World, field: str) -> None:
+    def change(quote: dict[str, Any]) -> None:
+        *inside, name = field.split(".")
+        (quote[inside[0]] if inside else quote)[name] = "\ud800" * 1000
+
+    with pytest.raises(QuoteMismatch) as caught:
+        buyer_of(world, quote=change).quote("power", SQL)
+    assert caught.value.field == field
+    assert len(str(caught.value).encode()) < 200
 
 
 def test_a_later_expiry_than_was_signed_is_refused(world: World) -> None:
