@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import shutil
@@ -21,6 +22,9 @@ if TYPE_CHECKING:  # the whole product: only those who use it pay for its import
 if settings.get_current_profile_name() == "default":  # `tests.whole` has another one, with more
     settings.register_profile("small", max_examples=25)
     settings.load_profile("small")
+
+# a test's forked child collects nothing that its parent's libraries made: what they do to free it may need their threads
+os.register_at_fork(after_in_child=gc.freeze)
 
 STACKS = {"stack": "stack", "postgres_stack": "postgres-stack"}  # fixture: group of tests that share it
 
