@@ -1,4 +1,7 @@
-"""Fuzz decoders: `python -m tests.fuzz FAMILY… --seconds N`, `all` for every family, `--list` for their names."""
+"""Fuzz decoders: `python -m tests.fuzz FAMILY… --seconds N`, `all` for every family, `--list` for their names.
+
+With `--each` every decoder has the seconds for itself; started again after a stop, it goes on with those that have not had them.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,10 @@ from tests.fuzz.contract import examine
 def main() -> int:
     """Run what the command line asks for; 1 if there are findings."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("families", nargs="*", choices=[*table.NAMES, "all", []], metavar="FAMILY")
+    parser.add_argument("families", nargs="*", type=_family, metavar="FAMILY[:NUMBER]")
     parser.add_argument("--seconds", type=int, default=60, help="for each family")
-    parser.add_argument("--jobs", type=int, default=1, help="families at the same time")
+    parser.add_argument("--each", action="store_true", help="the seconds are for each decoder")
+    parser.add_argument("--jobs", type=int, default=1, help="so many at the same time")
     parser.add_argument("--list", action="store_true", help="name the families and their decoders")
     parser.add_argument("--replay", type=Path, help="give one input to the decoder that its first byte names")
     parser.add_argument(
@@ -34,9 +38,19 @@ def main() -> int:
         for name in names:
             sys.stdout.write(f"{name}: {', '.join(decoder.name for decoder in table.family(name))}\n")
         return 0
+    if given.each:
+        names = tuple(part for name in names for part in table.each(name))
+        whole, names = len(names), tuple(name for name in names if not guided.has_had(name, given.seconds))
+        sys.stdout.write(f"{whole} decoders, of which {len(names)} have not had {given.seconds} s\n")
     with ThreadPoolExecutor(given.jobs) as pool:
         reports = list(pool.map(lambda name: _told(guided.fuzz(name, given.seconds)), names))
     return int(any(report.findings for report in reports))
+
+
+def _family(text: str) -> str:
+    if text == "all" or text.partition(":")[0] in table.NAMES:
+        return text
+    raise argparse.ArgumentTypeError(f"expected one of {', '.join(table.NAMES)}, or all; got {text!r}")
 
 
 def _told(report: guided.Report) -> guided.Report:

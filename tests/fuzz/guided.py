@@ -46,7 +46,7 @@ class Report:
     """What a run was and found.
 
     Attributes:
-        family: of decoders.
+        family: of decoders, or `FAMILY:NUMBER` for one of them.
         engine: `atheris`, or `mutations` where there is none.
         decoders: how many.
         executions: inputs that were given to them.
@@ -75,6 +75,15 @@ def cache_folder() -> Path:
 def has_atheris() -> bool:
     """Tell whether there is an atheris for this Python and this system: the lock file installs it there, and it must not be missing."""
     return sys.platform == "linux" and platform.machine() == "x86_64" and sys.version_info < (3, 14)
+
+
+def has_had(family: str, seconds: int) -> bool:
+    """Tell whether the last run of a family, or of a decoder, took so long and found nothing."""
+    try:
+        report = json.loads((cache_folder() / f"{family}.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    return bool(report["seconds"] >= seconds and not report["findings"])
 
 
 def fuzz(family: str, seconds: int) -> Report:

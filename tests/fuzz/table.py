@@ -27,13 +27,19 @@ NAMES: Final = tuple(name for names in MODULES.values() for name in names)
 
 
 def family(name: str) -> tuple[Decoder, ...]:
-    """Return the decoders of a family, and import what they need."""
+    """Return the decoders of a family, or the one of `FAMILY:NUMBER`, and import what they need."""
+    name, _, number = name.partition(":")
     (module,) = (module for module, names in MODULES.items() if name in names)
     families: dict[str, tuple[Decoder, ...]] = importlib.import_module(
         f"tests.fuzz.families.{module}"
     ).FAMILIES
     assert tuple(families) == MODULES[module], f"{module}: the table has other families"
-    return families[name]
+    return (families[name][int(number)],) if number else families[name]
+
+
+def each(name: str) -> tuple[str, ...]:
+    """Return the names of a family's decoders, by which `family` gives one alone."""
+    return tuple(f"{name}:{number}" for number in range(len(family(name))))
 
 
 def decoder_of(name: str, data: bytes) -> Decoder:

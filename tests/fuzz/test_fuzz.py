@@ -6,9 +6,11 @@ runs are in docs/threat-model.md.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -63,6 +65,24 @@ def test_the_table_names_each_family_and_decoder_once() -> None:
     for name in table.NAMES:
         decoders = [decoder.name for decoder in table.family(name)]
         assert len(set(decoders)) == len(decoders) <= 256
+
+
+def test_each_decoder_of_a_family_can_be_fuzzed_alone() -> None:
+    whole = table.family("points")
+    assert [table.family(name) for name in table.each("points")] == [(decoder,) for decoder in whole]
+    assert table.decoder_of("points:1", b"\0") is table.decoder_of("points:1", b"\1") is whole[1]
+
+
+def test_a_decoder_has_had_its_seconds_once_a_run_took_them_and_found_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHUYAO_HOME", str(tmp_path))
+    report = guided.cache_folder() / "points:1.json"
+    assert not guided.has_had("points:1", 60)
+    report.parent.mkdir(parents=True)
+    for seconds, findings, had in ((59, [], False), (60, [], True), (60, ["one"], False)):
+        report.write_text(json.dumps({"seconds": seconds, "findings": findings}), encoding="utf-8")
+        assert guided.has_had("points:1", 60) is had
 
 
 # --- that a broken promise is seen -------------------------------------------------------------------------
