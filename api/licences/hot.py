@@ -103,7 +103,7 @@ class HotVerify:
     ) -> None:
         self._online, self._policy, self._access = online, policy, access
         self._note, self._now_s = note, now_s
-        self._groups, self._turns = GroupWaiter(), Turns(JUDGED_EACH_PASS)
+        self._groups, self._turns = GroupWaiter(), Turns(JUDGED_EACH_PASS, access.flush)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one POST.

@@ -30,6 +30,7 @@ class Metrics:
         self._registry.register(_Gauges(gauges))
         # looking labels up costs more than counting; routes, methods and statuses are few
         self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._known_verdicts: dict[str, Counter] = {}
 
     def note(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one HTTP request."""
@@ -42,7 +43,10 @@ class Metrics:
 
     def note_verdict(self, verdict: str) -> None:
         """Count one verdict."""
-        self._verdicts.labels(verdict).inc()
+        known = self._known_verdicts.get(verdict)
+        if known is None:
+            known = self._known_verdicts[verdict] = self._verdicts.labels(verdict)
+        known.inc()
 
     def text(self) -> bytes:
         """Return all metrics in the text format."""

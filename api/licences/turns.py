@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 
 class Turns:
@@ -14,10 +15,12 @@ class Turns:
 
     Args:
         each_pass: how many in one pass of the loop, at least 1.
+        then: called when all who came have had theirs.
     """
 
-    def __init__(self, each_pass: int) -> None:
+    def __init__(self, each_pass: int, then: Callable[[], None] = lambda: None) -> None:
         self._each_pass = self._left = each_pass
+        self._then = then
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._is_called = False  # the next pass calls `_pass`
 
@@ -44,3 +47,5 @@ class Turns:
         self._is_called = self._left < self._each_pass
         if self._is_called:
             loop.call_soon(self._pass, loop)
+        else:
+            self._then()

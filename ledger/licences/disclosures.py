@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from ledger.licences.encoding import b64u, is_b64u, parse_any, parse_b64u, require_b64u
+from ledger.licences.encoding import are_b64u, b64u, is_b64u, parse_any, parse_b64u, require_b64u
 from ledger.licences.errors import HiddenMandatoryField, Malformed
 from ledger.licences.packing import NOTHING_OPENED
 from ledger.licences.packing import Opened as Parts
@@ -122,8 +122,9 @@ class Resolver:
         digests = value.get("_sd", [])
         if not isinstance(digests, list):
             raise Malformed("_sd", "an array", type(digests).__name__)
+        are_formed = are_b64u(digests, DIGEST_SIZE)
         for digest in digests:
-            array = self._take(digest, 3)
+            array = self._take(digest, 3, is_formed=are_formed)
             if array is None:
                 continue
             if array[1] in made:
@@ -144,9 +145,11 @@ class Resolver:
                 made.append(self.value(element, depth + 1))
         return made
 
-    def _take(self, digest: object, size: int) -> list[Any] | None:
+    def _take(self, digest: object, size: int, *, is_formed: bool = False) -> list[Any] | None:
         found = self._opened.get(digest) if isinstance(digest, str) else None
-        if found is None:  # a decoy, or what is not shown: it has the form of a digest all the same
+        if (
+            found is None and not is_formed
+        ):  # a decoy, or what is not shown: it has the form of a digest all the same
             require_b64u(digest, "digest", DIGEST_SIZE)
         if not isinstance(digest, str) or digest in self._seen:
             raise Malformed("digest", "a digest once", "a repeated digest")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from typing import Any, Final, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, cast
 
 import pybase64
 
@@ -24,6 +24,8 @@ _FORMS: Final = {  # the last character has 2 or 4 bits of the bytes, and zeros
     16: re.compile("[A-Za-z0-9_-]{21}[AQgw]"),
     32: re.compile("[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]"),
 }
+_RUNS: Final = {length: re.compile(rf"(?:{form.pattern}\.)*") for length, form in _FORMS.items()}
+_SIZES: Final = {16: 23, 32: 44}  # of one in a run
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -77,6 +79,15 @@ def require_b64u(text: object, field: str, length: Literal[16, 32]) -> None:
 def is_b64u(text: object, length: Literal[16, 32]) -> bool:
     """Say whether something is the base64url of `length` bytes in its one form."""
     return isinstance(text, str) and _FORMS[length].fullmatch(text) is not None
+
+
+def are_b64u(texts: Sequence[object], length: Literal[16, 32]) -> bool:
+    """Say whether each of them `is_b64u`, all at once: a point, which is no character of theirs, stands behind each."""
+    try:
+        text = ".".join([*cast(Sequence[str], texts), ""])
+    except TypeError:
+        return False
+    return len(text) == len(texts) * _SIZES[length] and _RUNS[length].fullmatch(text) is not None
 
 
 def canonical(value: object, field: str) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -40,7 +39,7 @@ class GroupCommit(Generic[T, R]):
 
     Args:
         commit: makes all items durable and answers each, in order. Only one call at a time.
-        delay_s: how long a group stays open after its first item. 0 still groups what arrives during a commit.
+        delay_s: how long a group stays open for others, unless `flush` ends it. 0 still groups what arrives during a commit.
         batch_max: most items of a group.
     """
 
@@ -55,7 +54,7 @@ class GroupCommit(Generic[T, R]):
         self._changed = threading.Condition()
         self._items: list[T] = []
         self._group: Future[Sequence[R]] = Future()
-        self._closed = False
+        self._closed = self._is_due = False
         self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
         self._thread.start()
 
@@ -75,6 +74,13 @@ class GroupCommit(Generic[T, R]):
                 self._changed.notify_all()
             return Ticket(self._group, len(self._items) - 1)
 
+    def flush(self) -> None:
+        """Commit what is waiting without delay: nobody else is about to come."""
+        with self._changed:
+            if self._items and not self._is_due:
+                self._is_due = True
+                self._changed.notify_all()
+
     def close(self) -> None:
         """Commit what is waiting and stop. Later calls change nothing."""
         with self._changed:
@@ -89,10 +95,9 @@ class GroupCommit(Generic[T, R]):
                     self._changed.wait()
                 if not self._items:
                     return
-            if self._delay_s:
-                time.sleep(self._delay_s)
-            with self._changed:
+                self._changed.wait_for(lambda: self._is_due or self._closed, self._delay_s)
                 items, group = self._items, self._group
+                self._is_due = False
                 self._items, self._group = [], Future()
                 self._changed.notify_all()
             self._answer(items, group)

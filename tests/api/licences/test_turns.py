@@ -54,3 +54,22 @@ def test_an_idle_loop_is_not_kept_busy() -> None:
         return turns._is_called
 
     assert asyncio.run(run()) is False
+
+
+def test_whoever_waits_for_the_last_is_told_once_none_waits() -> None:
+    async def run() -> list[int]:
+        done: list[int] = []
+        told: list[int] = []
+        turns = Turns(4, lambda: told.append(len(done)))
+
+        async def work(number: int) -> None:
+            await turns.take()
+            done.append(number)
+
+        await asyncio.gather(*(work(number) for number in range(10)))
+        await asyncio.sleep(0.01)
+        await work(10)
+        await asyncio.sleep(0.01)
+        return told
+
+    assert asyncio.run(run()) == [10, 11]

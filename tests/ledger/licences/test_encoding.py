@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ledger.encoding import SAFE_INTEGER, canonical_json, parse_canonical_json
 from ledger.errors import MalformedValue
-from ledger.licences.encoding import b64u, parse_b64u, parse_canonical, require_b64u
+from ledger.licences.encoding import are_b64u, b64u, is_b64u, parse_b64u, parse_canonical, require_b64u
 from ledger.licences.errors import Malformed
 
 NAMES = st.text(max_size=4) | st.sampled_from(["a", "b", "\U0001f600", "\uffff", "\x7f", "\0", "\u2028"])
@@ -128,6 +128,24 @@ def test_form_without_decoding_is_the_form_with_it(
     ):
         is_read = judged(parse_b64u, candidate, "x", size) is not Malformed
         assert (judged(require_b64u, candidate, "x", size) is not Malformed) == is_read
+
+
+FORMED = ["A" * 22, "B" * 21 + "w", "A" * 43, "z" * 42 + "8"]
+
+
+@given(
+    st.sampled_from([16, 32]),
+    st.lists(
+        st.sampled_from(
+            [*FORMED, f"{FORMED[0]}.{FORMED[0]}", f"{FORMED[2]}.{FORMED[2]}", f"{FORMED[2]}.", "", "."]
+        )
+        | st.text("A.w", max_size=90)
+        | st.just(None),
+        max_size=6,
+    ),
+)
+def test_the_form_of_many_is_that_of_each(size: Literal[16, 32], texts: list[object]) -> None:
+    assert are_b64u(texts, size) == all(is_b64u(text, size) for text in texts)
 
 
 @pytest.mark.parametrize("text", [None, 1, b"A" * 22, ["A"]])

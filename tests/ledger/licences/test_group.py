@@ -100,3 +100,16 @@ def test_a_programming_error_lets_nobody_wait_for_ever() -> None:
         with pytest.raises((BookClosed, ZeroDivisionError)):
             ticket.result(10)
     group.close()  # its thread has ended: what it raised is this test's
+
+
+def test_a_group_that_is_flushed_does_not_wait_for_others() -> None:
+    group: GroupCommit[int, int] = GroupCommit(lambda items: items, delay_s=300)
+    for number in range(3):
+        ticket = group.enqueue(number)
+        group.flush()
+        assert ticket.result(30) == number
+    group.flush()  # nothing waits, so that the next group is not hurried
+    ticket = group.enqueue(3)
+    assert not ticket.group.done()
+    group.close()
+    assert ticket.result(30) == 3
