@@ -35,6 +35,7 @@ from privacy.types import (
     ListingRef,
     from_decimal,
     from_hex,
+    read_text,
     require_members,
     to_hex,
 )
@@ -291,9 +292,9 @@ def _read_plan(value: Any) -> Plan:
     return Plan(
         listing=ListingRef(
             Digest(from_hex("listing", members["listing"], DIGEST_BYTES)),
-            _text("listing_name", members["listing_name"]),
+            read_text("listing_name", members["listing_name"]),
         ),
-        purpose=_text("purpose", members["purpose"]),
+        purpose=read_text("purpose", members["purpose"]),
         assets=_list("assets", members["assets"], AssetRef.from_json),
         unit=_read_unit(members["unit"]),
         rows_max=from_decimal("rows_max", members["rows_max"]),
@@ -321,9 +322,9 @@ def _read_unit(value: Any) -> PlanUnit:
     members = require_members("unit", value, ("column", "rows", "row_key", "proved", "disjoint", "holders"))
     column = members["column"]
     return PlanUnit(
-        column=None if column is None else _text("unit.column", column),
+        column=None if column is None else read_text("unit.column", column),
         rows_per_unit=from_decimal("unit.rows", members["rows"]),
-        row_key=_list("unit.row_key", members["row_key"], lambda name: _text("unit.row_key", name)),
+        row_key=_list("unit.row_key", members["row_key"], lambda name: read_text("unit.row_key", name)),
         proved=_boolean("unit.proved", members["proved"]),
         disjoint=_boolean("unit.disjoint", members["disjoint"]),
         holders=from_decimal("unit.holders", members["holders"]),
@@ -337,7 +338,7 @@ def _read_dimension(value: Any) -> Dimension:
         raise PlanInvalid("a dimension must be a text or an integer")
     domain = _list("domain", members["domain"], lambda each: read_literal(kind, each))
     keys = tuple(each for each in domain if isinstance(each, str | int))
-    return Dimension(_text("group_by.column", members["column"]), kind, keys)
+    return Dimension(read_text("group_by.column", members["column"]), kind, keys)
 
 
 def _read_lane(value: Any) -> Lane:
@@ -351,7 +352,7 @@ def _read_lane(value: Any) -> Lane:
     column, low, high = members["column"], members["low"], members["high"]
     return Lane(
         kind=LaneKind(members["kind"]),
-        column=None if column is None else _text("lane.column", column),
+        column=None if column is None else read_text("lane.column", column),
         type=None if members["type"] is None else read_type(members["type"]),
         low=_bound(low),
         high=_bound(high),
@@ -363,7 +364,7 @@ def _read_lane(value: Any) -> Lane:
         grid_bits=from_decimal("lane.grid_bits", members["grid_bits"]),
         rho_micro=from_decimal("lane.rho", members["rho"]),
         by=_read_factor(members["by"]) if "by" in members else None,
-        present=_list("present", members.get("present", []), lambda name: _text("lane.present", name)),
+        present=_list("present", members.get("present", []), lambda name: read_text("lane.present", name)),
         table=_list("table", members.get("table", []), _read_dimension),
         logistic=_read_logistic(members["logistic"]) if "logistic" in members else None,
     )
@@ -385,7 +386,7 @@ def _read_factor(value: Any) -> Factor:
     if low is None or high is None:
         raise PlanInvalid("a factor must have two bounds")
     return Factor(
-        column=_text("lane.by.column", members["column"]),
+        column=read_text("lane.by.column", members["column"]),
         type=read_type(members["type"]),
         low=low,
         high=high,
@@ -406,12 +407,6 @@ def _list(what: str, value: Any, read: Callable[[Any], T]) -> tuple[T, ...]:
     if not isinstance(value, list):
         raise PlanInvalid(f"{what} must be a JSON array")
     return tuple(read(each) for each in value)
-
-
-def _text(what: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise PlanInvalid(f"{what} must be a JSON string")
-    return value
 
 
 def _boolean(what: str, value: Any) -> bool:

@@ -24,7 +24,7 @@ from privacy.query import (
     Predicate,
     Query,
 )
-from privacy.types import from_decimal, require_members
+from privacy.types import from_decimal, read_text, require_members
 
 FILTER_DEPTH_MAX = (JSON_DEPTH_MAX - 8) // 2
 """AND, OR and NOT inside each other, at most: each takes two levels of JSON; the rest is for what carries them."""
@@ -68,9 +68,7 @@ def read_literal(kind: ColumnType, value: Any) -> Literal:
         if not is_canonical_decimal(value):
             raise PlanInvalid("a number must be a decimal string without superfluous zeros")
         return Decimal(value)
-    if not isinstance(value, str):
-        raise PlanInvalid("a text must be a JSON string")
-    return value
+    return read_text("a text", value)
 
 
 def predicate_to_json(predicate: Predicate) -> dict[str, Any]:
@@ -125,9 +123,7 @@ def _leaf_from_json(op: Any, value: Any) -> Predicate:
         raise PlanInvalid("a filter must be a JSON object whose op is a string")
     operands = {"in": ("values",), "between": ("low", "high"), "is_null": ()}.get(op, ("value",))
     members = require_members("filter", value, ("op", "column", "type", *operands))
-    column, kind = members["column"], read_type(members["type"])
-    if not isinstance(column, str):
-        raise PlanInvalid("a filter's column must be a JSON string")
+    column, kind = read_text("a filter's column", members["column"]), read_type(members["type"])
     if op == "is_null":
         return IsNull(column, kind.value)
     if op == "between":
@@ -176,15 +172,13 @@ def output_from_json(value: Any) -> Output:
     if kind == OutputKind.LOGREG_STEP.value:
         more = (*more, "coefficients")
     members = require_members("output", value, ("name", "kind", "column", "bins", *more))
-    name, column = members["name"], members["column"]
-    if not isinstance(name, str) or not (column is None or isinstance(column, str)):
-        raise PlanInvalid("an output's name and column must be JSON strings")
+    column = members["column"]
     bins = None if members["bins"] is None else from_decimal("bins", members["bins"])
     quantile = read_literal(ColumnType.NUMBER, members["quantile"]) if "quantile" in members else None
     return Output(
-        name,
+        read_text("an output's name", members["name"]),
         OutputKind(kind),
-        column,
+        None if column is None else read_text("an output's column", column),
         bins,
         quantile if isinstance(quantile, Decimal) else None,
         _names("others", members),
@@ -207,9 +201,9 @@ def read_decimals(what: str, values: Any) -> tuple[Decimal, ...]:
 
 def _names(what: str, members: Mapping[str, Any]) -> tuple[str, ...]:
     names = members.get(what, [])
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+    if not isinstance(names, list):
         raise PlanInvalid(f"an output's {what} must be a list of JSON strings")
-    return tuple(names)
+    return tuple(read_text(f"an output's {what}", name) for name in names)
 
 
 def read_type(value: Any) -> ColumnType:

@@ -194,6 +194,21 @@ def require_length(what: str, value: bytes, length: int) -> None:
         raise PlanInvalid(f"{what} must be {length} bytes, not {len(value)}")
 
 
+def read_text(what: str, value: Any) -> str:
+    """Refuse anything but a JSON string that has a form in UTF-8: half of a surrogate pair could not be written again.
+
+    Raises:
+        PlanInvalid: it is none.
+    """
+    if not isinstance(value, str):
+        raise PlanInvalid(f"{what} must be a JSON string")
+    try:
+        value.encode()
+    except UnicodeEncodeError as err:
+        raise PlanInvalid(f"{what} must be a JSON string without half of a surrogate pair") from err
+    return value
+
+
 def require_members(what: str, value: Any, names: tuple[str, ...]) -> Mapping[str, Any]:
     """Refuse anything but a JSON object with exactly these members.
 

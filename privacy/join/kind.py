@@ -27,7 +27,16 @@ from privacy.join.terms import JoinTerms
 from privacy.lanes import CELL_MAX, TAIL_SIGMAS, largest_cell
 from privacy.query import Output, OutputKind
 from privacy.terms import PlanKind
-from privacy.types import DIGEST_BYTES, Digest, Violation, from_decimal, from_hex, require_members, to_hex
+from privacy.types import (
+    DIGEST_BYTES,
+    Digest,
+    Violation,
+    from_decimal,
+    from_hex,
+    read_text,
+    require_members,
+    to_hex,
+)
 
 if TYPE_CHECKING:
     from privacy.plan import Plan
@@ -266,17 +275,16 @@ class PlanSide:
         """
         names = ("side", "asset", "multiplicity", "list_max", "group_by")
         members = require_members(what, value, names)
-        side, group_by = members["side"], members["group_by"]
-        if not isinstance(side, str) or not isinstance(group_by, list):
-            raise PlanInvalid(f"{what}: expected a name and a list of columns")
-        if not all(isinstance(name, str) for name in group_by):
-            raise PlanInvalid(f"{what}.group_by must be a list of JSON strings")
+        side, group_by = read_text(f"{what}.side", members["side"]), members["group_by"]
+        if not isinstance(group_by, list):
+            raise PlanInvalid(f"{what}.group_by must be a list of columns")
         multiplicity = from_decimal(f"{what}.multiplicity", members["multiplicity"])
         list_max = from_decimal(f"{what}.list_max", members["list_max"])
         if not 1 <= multiplicity <= MULTIPLICITY_MAX or not 1 <= list_max <= LIST_MAX:
             raise PlanInvalid(f"{what}: expected a multiplicity and a list within their bounds")
         asset = Digest(from_hex(f"{what}.asset", members["asset"], DIGEST_BYTES))
-        return cls(side, asset, multiplicity, list_max, tuple(group_by))
+        columns = tuple(read_text(f"{what}.group_by", name) for name in group_by)
+        return cls(side, asset, multiplicity, list_max, columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,10 +398,10 @@ class JoinPlan:
             PlanInvalid: a member is missing, unknown or malformed.
         """
         members = require_members("join", value, ("key", "normalise", "matcher", "value", "match_size"))
-        if not isinstance(members["key"], str) or members["normalise"] not in list(Rule):
-            raise PlanInvalid("join: expected a key and a rule for it, one of " + ", ".join(Rule))
+        if members["normalise"] not in list(Rule):
+            raise PlanInvalid("join: expected a rule for the key, one of " + ", ".join(Rule))
         return cls(
-            key=members["key"],
+            key=read_text("join.key", members["key"]),
             normalise=Rule(members["normalise"]),
             matcher=PlanSide.from_json("join.matcher", members["matcher"]),
             value=PlanSide.from_json("join.value", members["value"]),

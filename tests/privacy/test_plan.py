@@ -16,6 +16,7 @@ from privacy.policy import Policy
 from privacy.query import Compare, Comparison, Output, OutputKind, Query
 from privacy.sql import parse_query
 from privacy.types import Address, ListingRef
+from tests.privacy.join_plan_world import JOIN, join_plan
 from tests.privacy.plan_world import (
     assets_of,
     example,
@@ -28,6 +29,13 @@ from tests.privacy.plan_world import (
     unit_of,
 )
 
+MORE_SQL = (
+    "SELECT QUANTILE(age, 0.5, 4) AS q, LINREG(kwh, age) AS l, CORR(kwh, age) AS r, CHI2(城镇, Grade) AS t FROM 用电"
+    " WHERE 城镇 IN ('南山', '福田') AND age BETWEEN 1 AND 9 AND kwh IS NOT NULL"
+)
+JOIN_SQL = (
+    f"SELECT p.镇, b.信用等级, SUM(p.用电量) AS s {JOIN} WHERE b.信用等级 <> 'A' GROUP BY p.镇, b.信用等级"
+)
 SQL = "SELECT 城镇, COUNT(*) AS n, AVG(kwh) AS mean, HISTOGRAM(age, 4) AS h FROM 用电 WHERE age > 17 GROUP BY 城镇, grade"
 
 
@@ -299,6 +307,27 @@ def test_a_flipped_byte_is_refused_or_gives_another_hash(index: int, flip: int) 
         return
     assert plan.to_bytes() == bytes(data)
     assert plan.hash() != _PLAN.hash()
+
+
+def _with(value: Any, path: tuple[Any, ...], changed: Any) -> Any:
+    copied = copy.deepcopy(value)
+    place = copied
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = changed
+    return copied
+
+
+@pytest.mark.parametrize(
+    "plan", [_PLAN, plan_of(MORE_SQL, policy_of()), join_plan(JOIN_SQL)], ids=["sum", "more", "join"]
+)
+def test_a_text_that_could_not_be_written_again_is_refused_wherever_it_stands(plan: Plan) -> None:
+    value = plan.to_json()
+    texts = [path for path in _leaves(value) if path[-1] is not None]
+    assert len(texts) > 40
+    for path in texts:
+        with pytest.raises(PlanInvalid):
+            Plan.from_json(_with(value, path, "\ud800"))
 
 
 _json = st.recursive(
