@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import signal
 import sys
@@ -9,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from socket import socket
-from typing import Any, Final, TextIO, cast
+from typing import Any, Final, Protocol, TextIO, cast
 
 import structlog
 import uvicorn
@@ -20,6 +21,23 @@ QUIET: Final[dict[str, Any]] = {
     "server_header": False,
     "timeout_graceful_shutdown": 3,
 }  # of every server's configuration: the applications log and measure by themselves
+
+
+class Connections(Protocol):
+    """Takes a server's connections in place of its own listening sockets."""
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+
+    def start(self, protocol: Callable[[], asyncio.Protocol], open_count: Callable[[], int]) -> None:
+        """Begin; `protocol` makes one connection's, `open_count` says how many are open."""
+
+    def note(self) -> None:
+        """Called some times a second."""
+
+    def stop(self) -> None:
+        """Take no more."""
 
 
 class _StandardError:
@@ -50,7 +68,7 @@ def serve(
     *,
     on_ready: Callable[[int], None] | None = None,
     on_stop: Callable[[], None] | None = None,
-    listening: socket | None = None,
+    connections: Connections | None = None,
 ) -> None:
     """Serve an application until SIGTERM or SIGINT.
 
@@ -58,10 +76,10 @@ def serve(
         configuration: the application, and where to listen; port 0 takes a free one.
         on_ready: called with the port once requests are answered.
         on_stop: called before open answers are waited for, to end those that would not end by themselves.
-        listening: a socket that listens already, which processes may share; host and port are then not looked at.
+        connections: takes them from elsewhere; host and port are then not looked at.
     """
     with _signals_kept():
-        _Server(configuration, on_ready, on_stop).run(None if listening is None else [listening])
+        _Server(configuration, on_ready, on_stop, connections).run(None if connections is None else [])
 
 
 @contextmanager
@@ -86,18 +104,36 @@ class _Server(uvicorn.Server):
         config: uvicorn.Config,
         on_ready: Callable[[int], None] | None,
         on_stop: Callable[[], None] | None,
+        connections: Connections | None,
     ) -> None:
         super().__init__(config)
-        self._on_ready, self._on_stop = on_ready, on_stop
+        self._on_ready, self._on_stop, self._connections = on_ready, on_stop, connections
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         """Bind and listen, then say so."""
         await super().startup(sockets)
-        if self._on_ready is not None and self.started:
-            self._on_ready(self.servers[0].sockets[0].getsockname()[1])
+        if not self.started:
+            return
+        if self._connections is not None:
+            self._connections.start(self._protocol, lambda: len(self.server_state.connections))
+        if self._on_ready is not None:
+            own = self._connections
+            self._on_ready(self.servers[0].sockets[0].getsockname()[1] if own is None else own.port)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Note how many connections are open."""
+        if self._connections is not None:
+            self._connections.note()
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """Say so, then wait for the open answers."""
+        if self._connections is not None:
+            self._connections.stop()
         if self._on_stop is not None:
             self._on_stop()
         await super().shutdown(sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        made = cast(Callable[..., asyncio.Protocol], self.config.http_protocol_class)
+        return made(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from socket import socket
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -17,7 +16,7 @@ def serve(
     host: str,
     port: int,
     on_ready: Callable[[int], None] | None = None,
-    listening: socket | None = None,
+    connections: serving.Connections | None = None,
 ) -> None:
     """Serve an application until SIGTERM or SIGINT.
 
@@ -25,7 +24,7 @@ def serve(
         app: ASGI.
         host, port: where to listen; port 0 takes a free one.
         on_ready: called with the port once requests are answered.
-        listening: a socket that listens already, which processes may share; host and port are then not looked at.
+        connections: takes them from elsewhere; host and port are then not looked at.
     """
     configuration = uvicorn.Config(
         app,
@@ -40,4 +39,4 @@ def serve(
         backlog=4096,
         **serving.QUIET,
     )
-    serving.serve(configuration, on_ready=on_ready, listening=listening)
+    serving.serve(configuration, on_ready=on_ready, connections=connections)

@@ -12,6 +12,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import MutableSequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +29,7 @@ from api.licences.hot import HotVerify
 from api.licences.metrics import Metrics
 from api.licences.serving import serve
 from api.licences.settings import CitySettings
+from api.licences.shared_listener import NOT_TAKING, SharedListener
 from api.serving import configure_logs
 from ledger.licences.access import AccessWriter
 from ledger.licences.layout import BookFolder
@@ -61,7 +63,11 @@ def create_verifier_app(
 
 
 def run_verifier(
-    folder: Path, settings_json: dict[str, Any], number: int, listening: socket.socket, parent: int
+    folder: Path,
+    settings_json: dict[str, Any],
+    number: int,
+    shared: tuple[socket.socket, MutableSequence[int]],
+    parent: int,
 ) -> None:
     """Run one verifying process until SIGTERM, or until the process that started it is gone.
 
@@ -69,7 +75,7 @@ def run_verifier(
         folder: of the book.
         settings_json: of the city.
         number: of this process, from 1.
-        listening: the socket that all of them share.
+        shared: what all of them share: the listening socket, and how many connections each has.
         parent: the starter's process id.
     """
     configure_logs()
@@ -86,7 +92,8 @@ def run_verifier(
     try:
         app = create_verifier_app(online, TrustPolicy((city,)), access, duties)
         # what is there now stays: a full collection that goes through it holds all requests up, measured 70 ms
-        serve(app, host="", port=0, listening=listening, on_ready=lambda _port: gc.freeze())
+        connections = SharedListener(*shared, own=number - 1)
+        serve(app, host="", port=0, connections=connections, on_ready=lambda _port: gc.freeze())
     finally:
         duties.stop()
         access.close()
@@ -106,6 +113,7 @@ class Verifiers:
         self._context = multiprocessing.get_context("spawn")
         self._processes: dict[int, BaseProcess] = {}
         self._listening: socket.socket | None = None
+        self._counts = self._context.RawArray("l", [NOT_TAKING] * settings.verify_workers)
         self._ending = threading.Event()
         self._watch = threading.Thread(target=self._keep, name="verifiers", daemon=True)
 
@@ -134,7 +142,9 @@ class Verifiers:
             self._listening.close()
 
     def _spawn(self, number: int) -> None:
-        arguments = (self._folder, self._settings.to_json(), number, self._listening, os.getpid())
+        self._counts[number - 1] = NOT_TAKING
+        shared = (self._listening, self._counts)
+        arguments = (self._folder, self._settings.to_json(), number, shared, os.getpid())
         process = self._context.Process(target=run_verifier, args=arguments, name=f"verifier-{number}")
         process.start()
         self._processes[number] = process
