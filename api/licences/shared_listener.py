@@ -1,7 +1,7 @@
 """Taking connections from one listening socket that several processes share, so that all have about as many.
 
-Left alone, whichever process runs at the moment takes all that come: of 64 connections, two processes were seen to have 61 and 3, so that
-one core did nothing while requests waited at the other.
+Left alone, whichever process runs at the moment takes all that come: of 64 connections, two processes were seen to have 64 and 0, so that
+one of them did nothing while requests waited at the other.
 """
 
 from __future__ import annotations
