@@ -84,7 +84,7 @@ def require_listing(listing: Listing, asked: str, registered: Sequence[Registere
     try:
         policy = Policy.from_mapping(listing.policy)
     except PolicyInvalid as err:
-        raise ListingMismatch(f"listing {listing.name}: its policy is invalid: {err}") from err
+        raise ListingMismatch(f"listing {printable(listing.name)}: its policy is invalid: {err}") from err
     _require(bytes(policy.hash()) == listing.policy_hash, "its policy does not have the hash that it names")
     _require(policy.listing == listing.name, f"its policy is for {policy.listing!r}")
     _require(bool(listing.assets), "it has no assets")
@@ -331,4 +331,4 @@ def _short(value: object) -> str:
 
 def _require(holds: bool, problem: str) -> None:
     if not holds:
-        raise ListingMismatch(f"the listing is not what it should be: {problem}")
+        raise ListingMismatch(f"the listing is not what it should be: {printable(problem)}")

@@ -160,6 +160,8 @@ def stored_boxes(data: bytes) -> dict[bytes, bytes]:
     Raises:
         AuditBoxClosed: the stored bytes are no boxes.
     """
+    if len(data) % SEED_BOX_BYTES:
+        raise AuditBoxClosed(f"expected sealed boxes of {SEED_BOX_BYTES} bytes, the last one is shorter")
     boxes = [data[k : k + SEED_BOX_BYTES] for k in range(0, len(data), SEED_BOX_BYTES)]
     return {recipient_of(box): box for box in boxes}
 

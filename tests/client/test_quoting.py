@@ -201,6 +201,16 @@ def test_a_listing_that_is_not_the_chains_is_refused(world: World, words: str) -
         buyer_of(world, listing=LISTING_CHANGES[words]).quote("power", SQL)
 
 
+@pytest.mark.parametrize("member", ["name", "listing"])
+def test_a_refused_listings_message_can_be_shown(world: World, member: str) -> None:
+    def change(shown: dict[str, Any]) -> None:
+        (shown["policy"] if member == "listing" else shown)[member] = "half \ud800 of a pair"
+
+    with pytest.raises(ListingMismatch) as caught:
+        buyer_of(world, listing=change).quote("power", SQL)
+    assert str(caught.value).encode()
+
+
 def test_an_asset_that_is_not_entrusted_to_the_broker_is_refused(world: World) -> None:
     abi, to = interface("AssetRegistry"), to_hex(world.deployment.assets)
     data = to_hex(abi.encode("entrustedTo", world.listing, world.assets[1].asset))

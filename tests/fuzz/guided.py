@@ -14,6 +14,7 @@ import platform
 import re
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -66,6 +67,9 @@ class Report:
     findings: tuple[str, ...]
 
 
+_making = threading.Lock()
+
+
 def cache_folder() -> Path:
     """Return where corpora are kept: below `SHUYAO_HOME`, with what else can be made again."""
     home = os.environ.get("SHUYAO_HOME") or ROOT / ".shuyao"
@@ -86,9 +90,18 @@ def has_had(family: str, seconds: int) -> bool:
     return bool(report["seconds"] >= seconds and not report["findings"])
 
 
+def make_inputs(family: str) -> None:
+    """Make what a family's inputs are made of, which it keeps: two threads that came for the first time would both make it."""
+    with _making:
+        for decoder in table.family(family):
+            decoder.seeds()
+            decoder.refused()
+
+
 def fuzz(family: str, seconds: int) -> Report:
     """Fuzz a family for some seconds, or mutate without coverage where there is no atheris."""
     started = time.monotonic()
+    make_inputs(family)
     if has_atheris():
         folder = cache_folder() / family
         executions, covered = _run_worker(family, folder, seconds - seconds // STRETCH)

@@ -18,7 +18,16 @@ from numpy.typing import NDArray
 
 from holder.audit import AuditStatus, AuditVerdict, audit_contribution
 from holder.audit_bundle import AuditBundle, SealedFor, make_audit
-from holder.audit_seal import ROWS_USE, SEED_USE, AuditContext, AuditSecrets, open_box, seal
+from holder.audit_seal import (
+    ROWS_USE,
+    SEED_BOX_BYTES,
+    SEED_USE,
+    AuditContext,
+    AuditSecrets,
+    open_box,
+    seal,
+    stored_boxes,
+)
 from holder.chain_side import RequestView
 from holder.data import open_source
 from holder.errors import AuditBoxClosed, AuditImpossible, AuditMalformed
@@ -518,3 +527,13 @@ def test_a_plain_sum_brings_no_messages(tmp_path: Path) -> None:
     case = Case(tmp_path, until=Stage.CONTRIBUTED)
     case.bundle()
     assert case.messages.read_bytes() == b""
+
+
+def test_stored_boxes_that_were_cut_off_are_refused() -> None:
+    keys = [X25519PrivateKey.generate().public_key().public_bytes_raw() for _ in range(2)]
+    context = AuditContext(bytes(32), 0, bytes(32))
+    boxes = [seal(bytes(64), key, context, use=SEED_USE, ephemeral=bytes(31) + b"\1") for key in keys]
+    assert stored_boxes(b"".join(boxes)) == dict(zip(keys, boxes, strict=True))
+    for size in range(1, SEED_BOX_BYTES):
+        with pytest.raises(AuditBoxClosed):
+            stored_boxes(b"".join(boxes)[:-size])
