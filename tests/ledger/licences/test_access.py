@@ -173,6 +173,18 @@ def test_records_become_batch_leaves_once(books: Books) -> None:
     writer.close()
 
 
+@pytest.mark.parametrize("count", [255, 256, 257, 513, 700])
+def test_a_batch_made_in_pieces_has_the_root_of_the_whole(books: Books, count: int) -> None:
+    writer = AccessWriter(books.root / "access", "api-0", delay_s=0)
+    fill(writer, count)
+    writer.close()
+    (index,) = AccessBatches(books.book, books.city.service, rand=books.rand).seal(books.now_s)
+    records = AccessFiles(books.root / "access").records("api-0", 0, count)
+    assert Leaf.decode(books.book.log.entry(index)).extra[:32] == root_of(
+        [leaf_hash(each) for each in records]
+    )
+
+
 def test_a_duty_and_a_holder_that_seal_at_once_make_one_batch(books: Books) -> None:
     writer, others = AccessWriter(books.root / "access", "api-0", delay_s=0), list[threading.Thread]()
 
