@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import MutableSequence
+from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +32,7 @@ from api.licences.serving import serve
 from api.licences.settings import CitySettings
 from api.licences.shared_listener import NOT_TAKING, SharedListener
 from api.serving import configure_logs
+from ledger.errors import LedgerError
 from ledger.licences.access import AccessWriter
 from ledger.licences.layout import BookFolder
 from ledger.licences.online import OnlineFacts
@@ -88,6 +90,8 @@ def run_verifier(
             os.kill(os.getpid(), signal.SIGTERM)
 
     duties = Duties([Duty("look", LOOK_S, online.refresh), Duty("parent", WATCH_S, watch)])
+    with suppress(LedgerError):  # the duty tries again, and says why; until then verdicts would be UNKNOWN
+        online.refresh()
     duties.start()
     try:
         app = create_verifier_app(online, TrustPolicy((city,)), access, duties)
