@@ -13,9 +13,8 @@ from typing import Final
 
 import structlog
 
-NOT_TAKING: Final = (
-    1 << 31
-) - 1  # of a process that is not there (yet, or any more): nobody leaves it anything
+# of a process that is not there (yet, or any more): nobody leaves it anything
+NOT_TAKING: Final = (1 << 31) - 1
 LEFT_S: Final = 0.01  # how long a connection is left to those who have fewer; then it is taken all the same
 FAULT_S: Final = 1.0  # until the next try, where the system gives no connection: too many files, for one
 _log = structlog.get_logger("api.licences")

@@ -36,9 +36,8 @@ RECORD_SIZE: Final = 74
 SALT_SIZE: Final = 16
 SLOT_SIZE: Final = 104
 BATCH_MAX: Final = 1 << 16
-GROUP_DELAY_S: Final = (
-    0.008  # while others come; each sync costs its process about as much CPU as a verification
-)
+# while others come; each sync costs its process about as much CPU as a verification
+GROUP_DELAY_S: Final = 0.008
 _RECORD: Final = struct.Struct(">B32sQ32sB")
 _SLOT: Final = struct.Struct(f">{SALT_SIZE}sQ{RECORD_SIZE}sHI")
 _COLUMNS: Final = np.dtype(

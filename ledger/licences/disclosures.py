@@ -147,9 +147,8 @@ class Resolver:
 
     def _take(self, digest: object, size: int, *, is_formed: bool = False) -> list[Any] | None:
         found = self._opened.get(digest) if isinstance(digest, str) else None
-        if (
-            found is None and not is_formed
-        ):  # a decoy, or what is not shown: it has the form of a digest all the same
+        # a decoy, or what is not shown: it has the form of a digest all the same
+        if found is None and not is_formed:
             require_b64u(digest, "digest", DIGEST_SIZE)
         if not isinstance(digest, str) or digest in self._seen:
             raise Malformed("digest", "a digest once", "a repeated digest")
