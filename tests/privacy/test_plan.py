@@ -261,6 +261,19 @@ def _leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [path]
 
 
+def _with(value: Any, path: tuple[Any, ...], changed: Any) -> Any:
+    """Return a copy with another value at a leaf, or, where the path ends with None, one more in its list."""
+    copied = copy.deepcopy(value)
+    place = copied
+    for step in path[:-1]:
+        place = place[step]
+    if path[-1] is None:
+        place.append(changed)
+    else:
+        place[path[-1]] = changed
+    return copied
+
+
 _INPUTS = ("listing", "purpose", "rho", "assets")
 _PLAN = plan_of(SQL, policy_of())
 _VALUES = st.one_of(
@@ -278,14 +291,7 @@ _VALUES = st.one_of(
 @settings(max_examples=400, deadline=None)
 @given(st.sampled_from(_leaves(_PLAN.to_json())), _VALUES)
 def test_no_changed_field_survives_verification(path: tuple[Any, ...], changed: Any) -> None:
-    value = copy.deepcopy(_PLAN.to_json())
-    place: Any = value
-    for step in path[:-1]:
-        place = place[step]
-    if path[-1] is None:
-        place.append(changed)
-    else:
-        place[path[-1]] = changed
+    value = _with(_PLAN.to_json(), path, changed)
     try:
         plan = Plan.from_json(value)
         verify_plan(plan, policy_of())
@@ -307,15 +313,6 @@ def test_a_flipped_byte_is_refused_or_gives_another_hash(index: int, flip: int) 
         return
     assert plan.to_bytes() == bytes(data)
     assert plan.hash() != _PLAN.hash()
-
-
-def _with(value: Any, path: tuple[Any, ...], changed: Any) -> Any:
-    copied = copy.deepcopy(value)
-    place = copied
-    for step in path[:-1]:
-        place = place[step]
-    place[path[-1]] = changed
-    return copied
 
 
 @pytest.mark.parametrize(
